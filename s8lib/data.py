@@ -245,19 +245,20 @@ def _folder(data_dir, split, **options):
     return image_folder(data_dir, split, **options)
 
 DATASETS = dict(
-    shapes=lambda data_dir, split, progress: shapes(split),
-    cifar10=lambda data_dir, split, progress: cifar10(data_dir, split),
-    folder=lambda data_dir, split, progress: _folder(data_dir, split, progress=progress))
+    shapes=lambda data_dir, split, size, progress: shapes(split, size=size or 32),
+    cifar10=lambda data_dir, split, size, progress: cifar10(data_dir, split),
+    folder=lambda data_dir, split, size, progress: _folder(data_dir, split, size=size, progress=progress))
 
 # %% ../nbs/01_data.ipynb #29534a1e
 def load_dataset(
     name: str,                   # 'shapes', 'cifar10' or 'folder'
     data_dir: str | Path = None, # where the images are (not for 'shapes')
+    size: int = None,            # height and width to resize a folder's images to, or to draw shapes at
     progress: bool = False,      # show a progress bar while decoding a folder
 ) -> tuple:                      # the train and the test `ImageSet`, as their source splits them
     "The two splits of a dataset. Raises `OptionError` for an unknown name, `DataError` for data that are not there."
     source = choose(name, DATASETS, 'dataset')
-    train, test = (source(data_dir, split, progress) for split in ('train', 'test'))
+    train, test = (source(data_dir, split, size, progress) for split in ('train', 'test'))
     if train.classes != test.classes:
         raise DataError(f'train and test have other classes: {sorted(set(train.classes) ^ set(test.classes))} stand in one only')
     if train.images.shape[1:] != test.images.shape[1:]:
