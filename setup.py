@@ -1,15 +1,17 @@
 "Packaging reads `settings.ini`, the one place that says version, requirements and console scripts."
 from configparser import ConfigParser
-from setuptools import setup, find_packages
+from setuptools import find_packages, setup
 
 config = ConfigParser(delimiters=['='])
-config.read('settings.ini', encoding='utf-8')
+with open('settings.ini', encoding='utf-8') as file: config.read_file(file)
 settings = config['DEFAULT']
+name = settings['lib_name']
 
 setup(
     version=settings['version'],
-    packages=find_packages(include=['s8lib', 's8lib.*']),
+    packages=find_packages(include=[name, f'{name}.*']),
     install_requires=settings['requirements'].split(),
     extras_require={'dev': settings['dev_requirements'].split()},
-    entry_points={'console_scripts': settings['console_scripts'].split()},
+    # `nbdev` finds the documentation of a package by its entry point; a table in pyproject.toml would hide the scripts
+    entry_points={'console_scripts': settings['console_scripts'].split(), 'nbdev': [f'{name} = {name}._modidx:d']},
 )

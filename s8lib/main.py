@@ -6,14 +6,14 @@ Docs: https://s8lib.github.io/s8lib/main.html.md"""
 
 # %% auto #0
 __all__ = ['EXECUTORS', 'OPTIMIZERS', 'LEARNING_RATES', 'SCHEDULES', 'MODELS', 'EPOCHS', 'NORMALIZE_BY', 'make_train_loader',
-           'make_optimizer', 'make_schedule', 'DivergedError', 'train_epoch', 'test_epoch', 'duration',
-           'long_run_notice', 'fit', 'Run', 'new_folder', 'load_splits', 'train']
+           'make_optimizer', 'make_schedule', 'DivergedError', 'train_epoch', 'test_epoch', 'check_training', 'fit',
+           'Run', 'new_folder', 'load_splits', 'train', 'save_report', 'open_run', 'train_command']
 
 # %% ../nbs/12_main.ipynb #02ed62c1
 import json
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -23,12 +23,14 @@ from fastcore.meta import delegates
 from fastcore.script import call_parse
 from torch import nn
 
-from .checkpoints import save_model
-from .data import ChannelStats, ImageSet, OptionError, channel_stats, choose, load_dataset, stratified_split
+from .checkpoints import load_model, save_model
+from .data import ChannelStats, DataError, ImageSet, OptionError, channel_stats, choose, load_dataset, stratified_split
 from .engine import autocast, describe_machine, make_loader, pick_device, pick_precision, place, seed_everything
 from .models.resnet import resnet18, resnet34
-from .predictions import Predictions, class_accuracy, predict
-from .progress import note, progress_bar
+from .plots import plot_history
+from .predictions import Predictions, class_accuracy, load_predictions, predict
+from .progress import RunProgress, note
+from .report import Explanation, explain, write_report
 from .tensorboard import TensorBoardLog
 from .transforms import Recipe, albumentations_pipeline, augment_albumentations, augment_batch, check_recipe
 
@@ -146,50 +148,6 @@ def test_epoch(
     "Test on every image once."
     with autocast(next(model.parameters()).device, precision): return predict(model, image_set, stats, batch_size)
 
-# %% ../nbs/12_main.ipynb #26a95d53
-def duration(
-    seconds: float, # a time span
-) -> str:           # in words
-    "A time span, readable: '9 h 20 min', '4 min', '12 s'."
-    if seconds < 60: return f'{seconds:.0f} s'
-    minutes = round(seconds / 60)
-    return f'{minutes // 60} h {minutes % 60} min' if minutes >= 60 else f'{minutes} min'
-
-def long_run_notice(
-    seconds: float,       # estimated for the whole run
-    device: torch.device, # where it runs
-    epochs: int,          # how many were asked for
-) -> str:                 # empty below half an hour
-    "What to tell the user about a run that takes long."
-    if seconds < 1800: return ''
-    faster = '' if device.type == 'cuda' else ', a GPU (in Colab: Runtime, Change runtime type)'
-    return (f'{epochs} epochs will take about {duration(seconds)} on {device.type}. Shorter: fewer epochs (2 give a first result), '
-            f"dataset='shapes'{faster}. Ctrl-C keeps the model and the history so far.")
-
-# %% ../nbs/12_main.ipynb #1d5007ae
-class _RunProgress:
-    "The bar of a whole run, and the notice when the run is long."
-    def __init__(self, epochs, train_images, test_images, device, enabled):
-        self.epochs, self.device, self.total = epochs, device, epochs * (3 * train_images + test_images)
-        self.bar = progress_bar(self.total, 'starting', enabled)
-        self.starts = []
-
-    def step(self, loss, num_images):
-        self.starts.append(time.perf_counter())
-        if len(self.starts) == 3: # the first step warms up, the next two are measured
-            seconds = (self.starts[2] - self.starts[0]) / (2 * 3 * num_images) * self.total
-            notice = long_run_notice(seconds, self.device, self.epochs)
-            if notice: note(self.bar, notice)
-        self.bar.set_postfix_str(f'loss {loss:.3f}', refresh=False)
-        self.bar.update(3 * num_images)
-
-    def epoch(self, number): self.bar.set_description_str(f'epoch {number}/{self.epochs}', refresh=False)
-
-    def tested(self, row, num_images):
-        self.bar.update(num_images)
-        note(self.bar, 'epoch {epoch}: train loss {train_loss:.3f} accuracy {train_accuracy:.1%}, '
-             'test loss {test_loss:.3f} accuracy {test_accuracy:.1%}, {seconds:.0f} s'.format(**row))
-
 # %% ../nbs/12_main.ipynb #ce268471
 def _epoch_row(epoch, trained, tested, valid, optimizer, seconds):
     "One row of the history."
@@ -198,6 +156,17 @@ def _epoch_row(epoch, trained, tested, valid, optimizer, seconds):
     return row | dict(learning_rate=optimizer.param_groups[0]['lr'], seconds=round(seconds, 2))
 
 # %% ../nbs/12_main.ipynb #9b88f9c2
+def check_training(
+    epochs: int,            # passes over the training images
+    schedule: str,          # its name
+    label_smoothing: float, # share of the target spread over all classes
+):
+    "Raise `OptionError` for what cannot be trained with, before anything is begun."
+    if epochs < 1: raise OptionError(f'epochs must be at least 1, not {epochs}')
+    if not 0 <= label_smoothing < 1: raise OptionError(f'label_smoothing must lie in [0, 1), not {label_smoothing}')
+    choose(schedule, SCHEDULES, 'schedule')
+
+# %% ../nbs/12_main.ipynb #15bf71c4
 def fit(
     model: nn.Module,             # trained in place, where it is
     loader,                       # of `make_train_loader`
@@ -214,11 +183,11 @@ def fit(
     progress: bool = True,        # show the bar
 ) -> list:                        # a dict for each finished epoch
     "Train and test for a number of epochs. Raises `DivergedError`; ends early, without an error, on Ctrl-C."
-    if epochs < 1: raise OptionError(f'epochs must be at least 1, not {epochs}')
+    check_training(epochs, schedule, label_smoothing)
     optimizer = optimizer or make_optimizer(model)
     steps = make_schedule(optimizer, schedule, epochs * len(loader))
     num_tested = len(test_set) + len(valid_set or ())
-    shown = _RunProgress(epochs, len(loader.dataset), num_tested, next(model.parameters()).device, progress)
+    shown = RunProgress(epochs, len(loader.dataset), num_tested, next(model.parameters()).device.type, progress)
     history, count = [], 0
 
     def after_step(loss, num_images):
@@ -336,10 +305,11 @@ def train(
     device: str = 'auto',           # 'auto', 'cuda', 'mps' or 'cpu'
     precision: str = 'auto',        # 'auto', 'float32', 'bfloat16' or 'float16'
     runs_dir: str = 'runs',         # where the run's folder is made
-    progress: bool = True,          # show a progress bar
+    progress: bool = True,          # progress bars with the time left, on standard error
 ) -> Run:                           # the model with its data and history, saved in `run.folder`
     "Train a ResNet and save the run: config.json, metrics.jsonl, model.safetensors and TensorBoard's events."
-    options = locals() | dict(epochs=EPOCHS.get(dataset) if epochs is None else epochs)
+    options = locals() | dict(epochs=EPOCHS.get(dataset, 20) if epochs is None else epochs)
+    check_training(options['epochs'], schedule, label_smoothing)
     make_model, recipe = choose(model, MODELS, 'model'), Recipe(padding, flip, cutout, cutout_kind)
     where = pick_device(device)
     number_format = pick_precision(where, precision)
@@ -366,3 +336,58 @@ def train(
         predictions = record.predictions if finished else test_epoch(network, test_set, test_stats, number_format)
         log.hyperparameters(config, dict(accuracy=predictions.accuracy, loss=predictions.loss))
     return Run(folder, network, train_set, test_set, test_stats, history, config, predictions)
+
+# %% ../nbs/12_main.ipynb #91a614a8
+def save_report(
+    run: Run,                        # trained
+    explanation: Explanation = None, # of `explain`; made here if it is not given
+    num_mistakes: int = 10,          # how many mistakes to explain, if it is not given
+) -> Path:                           # the page, report.html in the run's folder
+    "Write figures, predictions and the HTML report into the run's folder, and the figures to TensorBoard."
+    if explanation is None: explanation = explain(run.model, run.test, run.stats, num_mistakes, predictions=run.predictions)
+    with TensorBoardLog(run.folder) as log:
+        figures = dict(curves=plot_history(run.history), confusion=explanation.plot_confusion(), mistakes=explanation.plot_mistakes())
+        if len(explanation.mistakes): figures |= dict(cams=explanation.plot_cams())
+        for name, figure in figures.items(): log.figure(name, figure, len(run.history))
+    return write_report(run.folder, explanation, run.history, run.config)
+
+# %% ../nbs/12_main.ipynb #0c2ebfd5
+def open_run(
+    folder: str | Path,      # of a run
+    data_dir: str = None,    # where the images are now, if they have moved
+    device: str = 'auto',    # where the model goes
+) -> Run:                    # as `train` returned it
+    "Open a saved run. Raises `DataError` for a folder that is not a run, or whose weights are damaged."
+    folder = Path(folder)
+    if not (folder / 'config.json').is_file(): raise DataError(f'{folder} is not a run: it has no config.json')
+    config = json.loads((folder / 'config.json').read_text(encoding='utf-8'))
+    train_set, _, test_set = load_splits(config['dataset'], data_dir or config['data_dir'], config['size'], config['valid_fraction'], config['seed'])
+    model = MODELS[config['model']](len(config['classes']), train_set.images.shape[-1])
+    place(load_model(model, folder / 'model.safetensors'), pick_device(device)).eval()
+    stats, saved = ChannelStats(tuple(config['mean']), tuple(config['std'])), folder / 'predictions.safetensors'
+    predictions = load_predictions(saved) if saved.is_file() else test_epoch(model, test_set, stats)
+    history = [json.loads(line) for line in (folder / 'metrics.jsonl').read_text(encoding='utf-8').splitlines()]
+    return Run(folder, model, train_set, test_set, stats, history, config, predictions)
+
+# %% ../nbs/12_main.ipynb #0ad87527
+def _summary_lines(run, page):
+    "What the command prints at the end."
+    mistakes = int((~run.predictions.correct).sum())
+    return [str(class_accuracy(run.predictions)), '',
+            f'Test accuracy {run.predictions.accuracy:.2%}, {mistakes:,} mistakes in {len(run.test):,} images.',
+            f'Report:       {page}', f'TensorBoard:  tensorboard --logdir {run.folder.parent}',
+            f'In Python:    from s8lib.main import open_run; run = open_run({str(run.folder)!r})']
+
+# %% ../nbs/12_main.ipynb #52ef5740
+@call_parse
+@delegates(train)
+def train_command(
+    num_mistakes: int = 10, # how many mistakes to explain in the report
+    **kwargs
+):
+    "Train a ResNet on small images, find what it gets wrong, show why with Grad-CAM. Leaves a folder with a report."
+    try:
+        run = train(**kwargs)
+        page = save_report(run, num_mistakes=num_mistakes)
+    except (OptionError, DataError, DivergedError) as error: sys.exit(f's8-train: {error}')
+    print('\n'.join(_summary_lines(run, page)))

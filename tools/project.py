@@ -1,0 +1,40 @@
+"What the tools here need to know of the project: its root, settings, owner and notebooks."
+import re
+import tomllib
+from configparser import ConfigParser
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = ROOT/'nbs'
+
+def pyproject() -> dict:
+    "The `[project]` table of `pyproject.toml`."
+    return tomllib.loads((ROOT/'pyproject.toml').read_text(encoding='utf-8'))['project']
+
+def settings() -> dict:
+    "The keys of `settings.ini`."
+    config = ConfigParser(delimiters=['='])
+    config.read(ROOT/'settings.ini', encoding='utf-8')
+    return dict(config['DEFAULT'])
+
+def repository() -> tuple[str, str]:
+    "Owner and name of the repository on GitHub, from the one place that says them."
+    owner, name = pyproject()['urls']['Repository'].removeprefix('https://github.com/').split('/')
+    return owner, name
+
+def own_addresses() -> re.Pattern:
+    "What finds the owner in a link to this repository or its site; the groups hold what stands before."
+    name = repository()[1]
+    return re.compile(rf'((?:github\.com|google\.com/github|githubusercontent\.com)/)[\w.-]+(?=/{name}\b)|(https://)[\w-]+(?=\.github\.io/{name}\b)')
+
+def links() -> dict:
+    "The project's addresses; a notebook says `{{< var documentation >}}` for one of them."
+    owner, name = repository()
+    github = f'github.com/{owner}/{name}'
+    return dict(repository=f'https://{github}', documentation=f'https://{owner}.github.io/{name}/', install=f'git+https://{github}',
+                colab=f'https://colab.research.google.com/github/{owner}/{name}/blob/main/nbs/tutorials/colab.ipynb')
+
+def notebooks() -> list[Path]:
+    "All notebooks in reading order: the index, the numbered pages, the tutorials."
+    paths = [path for path in NOTEBOOKS.rglob('*.ipynb') if '.ipynb_checkpoints' not in path.parts]
+    return sorted(paths, key=lambda path: (path.stem != 'index', path.parent != NOTEBOOKS, path))
