@@ -11,7 +11,6 @@ __all__ = ['CamError', 'LayerError', 'TargetError', 'NonFiniteError', 'private_c
 # %% ../nbs/03_activations.ipynb #9dd872c2
 import copy
 import difflib
-from collections import Counter
 from collections.abc import Callable
 from functools import partial
 
@@ -130,13 +129,12 @@ def choose_layer(
     larger_than:int=7, # Height and width must be larger than this
 )->str: # Name of the layer
     "The deepest layer whose map is larger than `larger_than` in both directions; raises `LayerError` if there is none."
-    sizes, calls, private = {}, Counter(), private_copy(model)
+    sizes, private = {}, private_copy(model)
     def note(name, module, args, output):
-        calls[name] += 1
         if isinstance(output, torch.Tensor) and output.ndim == 4: sizes[name] = tuple(output.shape[2:])
     for name, module in private.named_modules():
         if name: module.register_forward_hook(partial(note, name))
     with torch.inference_mode(False), torch.no_grad(): private(images_for(private, images[:1]))
-    large = [name for name, size in sizes.items() if min(size) > larger_than and calls[name] == 1]
+    large = [name for name, size in sizes.items() if min(size) > larger_than]
     if not large: raise LayerError(f'no layer has a map larger than {larger_than}x{larger_than}; there are {set(sizes.values())}')
     return large[-1]

@@ -132,10 +132,10 @@ def draw_shape(
         stroke = _paint([[(-1, -.25), (1, -.25), (1, .25), (-1, .25)]], generator.uniform(0, size, 2),
                         generator.uniform(.05, .12) * size, generator.uniform(0, math.pi), size)[..., None]
         image = image * (1 - stroke) + generator.uniform(60, 230, 3) * stroke
-    radius = generator.uniform(.2, .36) * size
+    radius = generator.uniform(.25, .39) * size
     coverage = _paint(list(OUTLINES.values())[label], generator.uniform(radius, size - radius, 2), radius,
-                      generator.uniform(-math.pi / 6, math.pi / 6), size)
-    colour = generator.uniform(110, 255, 3)
+                      generator.uniform(-math.pi / 8, math.pi / 8), size)
+    colour = generator.uniform(120, 255, 3)
     image = image * (1 - coverage[..., None]) + colour * coverage[..., None]
     image += generator.normal(0, generator.uniform(4, 16), image.shape)
     return image.clip(0, 255).astype(np.uint8), coverage > .5

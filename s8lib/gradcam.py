@@ -192,14 +192,12 @@ def _gradient_maps(
 )->list[torch.Tensor]: # For each layer, maps (N, K, h, w)
     "One backward for each target, no further down than the first layer; raises `LayerError` where no gradient goes."
     if not logits.requires_grad: raise LayerError(f'no gradient goes from the logits to layer {names[0]!r}; does forward detach it?')
-    scale = 1024 if logits.dtype == torch.float16 else 1   # a power of 2 that keeps float16 gradients from underflow
     maps, last = [], scores.shape[1] - 1
     for k in range(last + 1):
-        gradients = torch.autograd.grad(logits, outputs, scale * scores[:, k].to(logits), retain_graph=k < last, allow_unused=True)
+        gradients = torch.autograd.grad(logits, outputs, scores[:, k].to(logits), retain_graph=k < last, allow_unused=True)
         unused = [name for name, gradient in zip(names, gradients) if gradient is None]
         if unused: raise LayerError(f'the logits do not depend on layer {unused[0]!r}; choose another')
-        maps.append([formula(found, as_map(gradient, name, reshape) / scale)
-                     for name, found, gradient in zip(names, activations, gradients)])
+        maps.append([formula(found, as_map(gradient, name, reshape)) for name, found, gradient in zip(names, activations, gradients)])
     return [torch.stack(of_layer, 1) for of_layer in zip(*maps)]
 
 def _forward_maps(

@@ -167,11 +167,11 @@ def misclassified(
     n: int = 10,              # at most so many
     order: str = 'loss',      # 'loss': worst first; 'confidence': surest first; 'index': as in the set
 ) -> Mistakes: # M <= n of them; none is a possible answer
-    "The first `n` mistakes in an order. Raises `OptionError` for an unknown order or a negative number."
+    "The first `n` mistakes in an order. Raises `OptionError` for an unknown order or a number below 1."
     wrong = (~predictions.correct).nonzero().flatten()
     sure = predictions.probabilities.amax(1)
     ranks = {'loss': -predictions.losses[wrong], 'confidence': -sure[wrong], 'index': wrong}
-    if n < 0: raise OptionError(f'n={n}: give 0 or more')
+    if n < 1: raise OptionError(f'n={n}: give 1 or more')
     index = wrong[choose(order, ranks, 'order').argsort(stable=True)[:n]]
     true, predicted = predictions.labels[index], predictions.predicted[index]
     return Mistakes(index, true, predicted, predictions.probabilities[index, true], sure[index])

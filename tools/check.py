@@ -68,7 +68,7 @@ def notebooks_are_presentable() -> list[str]:
         code = [cell for cell in notebook.cells if cell.cell_type == 'code']
         if path.stat().st_size > BIGGEST_NOTEBOOK: problems.append(f'{name} has {path.stat().st_size:,} bytes')
         if 'widgets' in notebook.metadata: problems.append(f'{name} has metadata.widgets')
-        if not any(cell.outputs for cell in code): problems.append(f'{name} stores no output: nbdev-test --save')
+        if code and not any(cell.outputs for cell in code): problems.append(f'{name} stores no output: nbdev-test --save')
         problems += [f'{name}: {problem}' for problem in unfit_outputs(path)]
     return problems
 
@@ -92,15 +92,16 @@ def owner_is_said_once() -> list[str]:
     files = [name for name in listed.splitlines() if not name.startswith(written) and (ROOT/name).is_file()]
     return [f'{name} says {found[0]}' for name in files for found in own_addresses().finditer((ROOT/name).read_text(encoding='utf-8', errors='ignore'))]
 
-def readme_links_exist() -> list[str]:
-    "Every file that the README links to is there, a picture among them."
+def readme_links_are_complete() -> list[str]:
+    "Every file that the README links to is there, a picture among them, and every notebook is linked."
     text = (ROOT/'README.md').read_text(encoding='utf-8')
     targets = re.findall(r'(?:\]\(|src="|href=")(?![a-z]+:|#)([^)"#\s]+)', text)
     missing = [f'README.md links to {target}, which is not there' for target in targets if not (ROOT/target).exists()]
+    missing += [f'README.md does not link to {path.relative_to(ROOT)}' for path in notebooks()[1:] if str(path.relative_to(ROOT)) not in targets]
     return missing + ['README.md shows no picture'] * (not any(target.endswith(('.png', '.jpg')) for target in targets))
 
 CHECKS = (settings_agree, requirements_cover_imports, notebooks_are_presentable, colab_only_calls,
-          derived_files_are_in_step, owner_is_said_once, readme_links_exist)
+          derived_files_are_in_step, owner_is_said_once, readme_links_are_complete)
 
 if __name__ == '__main__':
     problems = [problem for check in CHECKS for problem in check()]
