@@ -32,8 +32,8 @@ class NonFiniteError(CamError):
 
 # %% ../nbs/03_activations.ipynb #093106dd
 def private_copy(
-    model:nn.Module, # Any model, in any mode
-)->nn.Module: # The same modules, in eval mode, sharing the weights as detached tensors
+    model: nn.Module, # Any model, in any mode
+) -> nn.Module: # The same modules, in eval mode, sharing the weights as detached tensors
     "A copy of `model`'s structure, to hook and run without a trace on `model`; raises `CamError` if it cannot be copied."
     memo = {}
     for module in model.modules():
@@ -51,18 +51,18 @@ def private_copy(
 
 # %% ../nbs/03_activations.ipynb #a345b400
 def images_for(
-    model:nn.Module, # Gives device and floating type
-    images:torch.Tensor, # Normalized images (N, C, H, W), anywhere
-)->torch.Tensor: # A copy for the model
+    model: nn.Module, # Gives device and floating type
+    images: torch.Tensor, # Normalized images (N, C, H, W), anywhere
+) -> torch.Tensor: # A copy for the model
     "The images on the model's device and in its precision; a model without parameters takes them as they are."
     like = next((weight for weight in model.parameters() if weight.is_floating_point()), images)
     return images.to(like.device, like.dtype, copy=True)
 
 # %% ../nbs/03_activations.ipynb #06cf674c
 def layer_name(
-    model:nn.Module, # The model that holds the layer
-    layer:nn.Module|str, # The module, or its name in `model.named_modules()`
-)->str: # The layer's name in a private copy
+    model: nn.Module, # The model that holds the layer
+    layer: nn.Module|str, # The module, or its name in `model.named_modules()`
+) -> str: # The layer's name in a private copy
     "The name of `layer`; raises `LayerError` with the close matches if `model` does not hold it."
     pairs = [('.'.join(part for part in name.split('.') if part != '_orig_mod'), module)
              for name, module in model.named_modules(remove_duplicate=False)]
@@ -74,10 +74,10 @@ def layer_name(
 
 # %% ../nbs/03_activations.ipynb #8746ec76
 def record(
-    model:nn.Module, # Private copy
-    names:list[str], # Layers to hear
-    images:torch.Tensor, # Batch (N, C, H, W)
-)->tuple[torch.Tensor, list[torch.Tensor]]: # Logits (N, classes) and each layer's output
+    model: nn.Module, # Private copy
+    names: list[str], # Layers to hear
+    images: torch.Tensor, # Batch (N, C, H, W)
+) -> tuple[torch.Tensor, list[torch.Tensor]]: # Logits (N, classes) and each layer's output
     "Run `model` once, its graph beginning at the first of the layers; raises `LayerError`, or `CamError` for other outputs than logits."
     outputs = {}
     def hear(name, module, args, output):
@@ -98,9 +98,9 @@ def record(
 
 # %% ../nbs/03_activations.ipynb #fcb0be29
 def tokens_to_map(
-    tokens:torch.Tensor, # Output of a transformer layer (N, tokens, channels)
-    size:tuple[int,int], # Height and width of the grid of patches
-)->torch.Tensor: # View (N, channels, height, width)
+    tokens: torch.Tensor, # Output of a transformer layer (N, tokens, channels)
+    size: tuple[int,int], # Height and width of the grid of patches
+) -> torch.Tensor: # View (N, channels, height, width)
     "The image tokens as a map; raises `LayerError` if there are too few of them."
     height, width = size
     if tokens.ndim != 3 or tokens.shape[1] < height * width:
@@ -109,10 +109,10 @@ def tokens_to_map(
 
 # %% ../nbs/03_activations.ipynb #586bd9b0
 def as_map(
-    output:torch.Tensor, # What the layer gave, or the gradient by it
-    name:str, # The layer's name
-    reshape:Callable|None=None, # From the layer's output to (N, C, H, W)
-)->torch.Tensor: # (N, C, H, W), in float32 or better
+    output: torch.Tensor, # What the layer gave, or the gradient by it
+    name: str, # The layer's name
+    reshape: Callable|None = None, # From the layer's output to (N, C, H, W)
+) -> torch.Tensor: # (N, C, H, W), in float32 or better
     "The output as a spatial map; raises `LayerError` if it is none and `NonFiniteError` for NaN or infinity."
     found = reshape(output) if reshape else output
     if found.ndim != 4:
@@ -124,10 +124,10 @@ def as_map(
 
 # %% ../nbs/03_activations.ipynb #1333980d
 def choose_layer(
-    model:nn.Module, # Any model whose layers give maps (N, C, H, W)
-    images:torch.Tensor, # Normalized images (N, C, H, W), of which the first is used
-    larger_than:int=7, # Height and width must be larger than this
-)->str: # Name of the layer
+    model: nn.Module, # Any model whose layers give maps (N, C, H, W)
+    images: torch.Tensor, # Normalized images (N, C, H, W), of which the first is used
+    larger_than: int = 7, # Height and width must be larger than this
+) -> str: # Name of the layer
     "The deepest layer whose map is larger than `larger_than` in both directions; raises `LayerError` if there is none."
     sizes, private = {}, private_copy(model)
     def note(name, module, args, output):

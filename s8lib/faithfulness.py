@@ -23,8 +23,8 @@ from .gradcam import METHODS, CamError, cam
 
 # %% ../nbs/04_faithfulness.ipynb #29e7c815
 def pixel_ranks(
-    maps:torch.Tensor, # (N, H, W)
-)->torch.Tensor: # int64 (N, H, W), 0 for the highest pixel
+    maps: torch.Tensor, # (N, H, W)
+) -> torch.Tensor: # int64 (N, H, W), 0 for the highest pixel
     "The place of each pixel in the order of its map, ties in a fixed shuffled order."
     flat = maps.flatten(1)
     shuffle = torch.randperm(flat.shape[1], generator=torch.Generator().manual_seed(0)).to(maps.device)
@@ -34,23 +34,23 @@ def pixel_ranks(
 
 # %% ../nbs/04_faithfulness.ipynb #ab13ebc3
 def _probabilities(
-    private:nn.Module, # Private copy
-    images:torch.Tensor, # (F, N, C, H, W): F versions of N images
-    targets:torch.Tensor, # Class of each image (N,)
-)->torch.Tensor: # (N, F)
+    private: nn.Module, # Private copy
+    images: torch.Tensor, # (F, N, C, H, W): F versions of N images
+    targets: torch.Tensor, # Class of each image (N,)
+) -> torch.Tensor: # (N, F)
     "The probability of the target in each version, from one forward."
     with torch.no_grad(): found = private(images_for(private, images.flatten(0, 1))).float().softmax(1)
     return found.unflatten(0, images.shape[:2])[:, torch.arange(len(targets)), targets].T
 
 def replacement_curve(
-    model:nn.Module, # From images to logits; it is not touched
-    images:torch.Tensor, # Normalized images to start from (N, C, H, W)
-    maps:torch.Tensor, # (N, H, W), at the size of the images
-    targets:torch.Tensor, # Classes (N,)
-    replacement:torch.Tensor, # Where the pixels come from, broadcast to the images
-    steps:int=16, # Points after the first one
-    batch_size:int=256, # Images in a forward
-)->torch.Tensor: # Probability of the target (N, steps + 1)
+    model: nn.Module, # From images to logits; it is not touched
+    images: torch.Tensor, # Normalized images to start from (N, C, H, W)
+    maps: torch.Tensor, # (N, H, W), at the size of the images
+    targets: torch.Tensor, # Classes (N,)
+    replacement: torch.Tensor, # Where the pixels come from, broadcast to the images
+    steps: int = 16, # Points after the first one
+    batch_size: int = 256, # Images in a forward
+) -> torch.Tensor: # Probability of the target (N, steps + 1)
     "The probability as the highest pixels are replaced, an equal number in each step (RISE, Petsiuk et al. 2018, sec. 4.2)."
     ranks, curves, private = pixel_ranks(maps)[:, None], [], private_copy(model)
     counts = torch.linspace(0, maps[0].numel(), steps + 1, device=maps.device).round()[:, None, None, None, None]
@@ -60,32 +60,32 @@ def replacement_curve(
     return torch.cat(curves)
 
 def deletion(
-    model:nn.Module, # From images to logits; it is not touched
-    images:torch.Tensor, # Normalized images (N, C, H, W)
-    maps:torch.Tensor, # (N, H, W), at the size of the images
-    targets:torch.Tensor, # Classes (N,)
-)->torch.Tensor: # (N,); lower is better
+    model: nn.Module, # From images to logits; it is not touched
+    images: torch.Tensor, # Normalized images (N, C, H, W)
+    maps: torch.Tensor, # (N, H, W), at the size of the images
+    targets: torch.Tensor, # Classes (N,)
+) -> torch.Tensor: # (N,); lower is better
     "Area under the probability while the highest pixels become the mean colour (Petsiuk et al. 2018)."
     return torch.trapezoid(replacement_curve(model, images, maps, targets, images.new_zeros(1)), dx=1 / 16)
 
 def insertion(
-    model:nn.Module, # From images to logits; it is not touched
-    images:torch.Tensor, # Normalized images (N, C, H, W)
-    maps:torch.Tensor, # (N, H, W), at the size of the images
-    targets:torch.Tensor, # Classes (N,)
-)->torch.Tensor: # (N,); higher is better
+    model: nn.Module, # From images to logits; it is not touched
+    images: torch.Tensor, # Normalized images (N, C, H, W)
+    maps: torch.Tensor, # (N, H, W), at the size of the images
+    targets: torch.Tensor, # Classes (N,)
+) -> torch.Tensor: # (N,); higher is better
     "Area under the probability while the highest pixels return to a blurred image (Petsiuk et al. 2018)."
     blurred = gaussian_blur(images, kernel_size=[11, 11], sigma=[5., 5.])
     return torch.trapezoid(replacement_curve(model, blurred, maps, targets, images), dx=1 / 16)
 
 # %% ../nbs/04_faithfulness.ipynb #eee2d961
 def drop_and_increase(
-    model:nn.Module, # From images to logits; it is not touched
-    images:torch.Tensor, # Normalized images (N, C, H, W)
-    maps:torch.Tensor, # (N, H, W) from 0 to 1, at the size of the images
-    targets:torch.Tensor, # Classes (N,)
-    batch_size:int=256, # Images in a forward
-)->tuple[torch.Tensor,torch.Tensor]: # Relative drop (N,), lower is better, and whether it rose (N,)
+    model: nn.Module, # From images to logits; it is not touched
+    images: torch.Tensor, # Normalized images (N, C, H, W)
+    maps: torch.Tensor, # (N, H, W) from 0 to 1, at the size of the images
+    targets: torch.Tensor, # Classes (N,)
+    batch_size: int = 256, # Images in a forward
+) -> tuple[torch.Tensor,torch.Tensor]: # Relative drop (N,), lower is better, and whether it rose (N,)
     "Average drop and increase in confidence, for each image (Chattopadhay et al. 2018, sec. 5.1)."
     private, found = private_copy(model), []
     for some, heat, classes in zip(*(part.split(batch_size // 2) for part in (images, maps, targets))):
@@ -95,17 +95,17 @@ def drop_and_increase(
 
 # %% ../nbs/04_faithfulness.ipynb #5ecc0e3a
 def _one_two_one(
-    like:torch.Tensor, # Gives device and type
-    size:int, # Pixels in a row
-)->torch.Tensor: # (size, size), 2 on the diagonal and 1 beside it
+    like: torch.Tensor, # Gives device and type
+    size: int, # Pixels in a row
+) -> torch.Tensor: # (size, size), 2 on the diagonal and 1 beside it
     "The matrix that adds to twice each pixel its two neighbours in a row."
     return like.new_full((size,), 2).diag() + sum(like.new_ones(size - 1).diag(offset) for offset in (-1, 1))
 
 def impute(
-    images:torch.Tensor, # (N, C, H, W)
-    missing:torch.Tensor, # bool (N, H, W); some pixel of each image is known
-    noise:float=0.01, # Standard deviation of what is added to imputed pixels
-)->torch.Tensor: # (N, C, H, W)
+    images: torch.Tensor, # (N, C, H, W)
+    missing: torch.Tensor, # bool (N, H, W); some pixel of each image is known
+    noise: float = 0.01, # Standard deviation of what is added to imputed pixels
+) -> torch.Tensor: # (N, C, H, W)
     "Missing pixels from their neighbours (Rong et al. 2022, sec. 4.2); raises `CamError` if an image has no known pixel."
     if missing.flatten(1).all(1).any(): raise CamError('an image without any known pixel cannot be imputed; remove fewer')
     holes, known = missing[:, None].to(images), torch.where(missing[:, None], 0, images)
@@ -129,12 +129,12 @@ def impute(
 FRACTIONS = 0.1, 0.3, 0.5, 0.7, 0.9
 
 def road(
-    model:nn.Module, # From images to logits; it is not touched
-    images:torch.Tensor, # Normalized images (N, C, H, W)
-    maps:torch.Tensor, # (N, H, W), at the size of the images
-    targets:torch.Tensor, # Classes (N,)
-    batch_size:int=256, # Images in a forward
-)->torch.Tensor: # (N,) from -0.5 to 0.5; higher is better
+    model: nn.Module, # From images to logits; it is not touched
+    images: torch.Tensor, # Normalized images (N, C, H, W)
+    maps: torch.Tensor, # (N, H, W), at the size of the images
+    targets: torch.Tensor, # Classes (N,)
+    batch_size: int = 256, # Images in a forward
+) -> torch.Tensor: # (N,) from -0.5 to 0.5; higher is better
     "Half the mean of p(least relevant removed) - p(most relevant removed) over `FRACTIONS` (Rong et al. 2022)."
     ranks, private, found = pixel_ranks(maps), private_copy(model), []
     counts = [round(fraction * maps[0].numel()) for fraction in FRACTIONS]
@@ -147,9 +147,9 @@ def road(
 
 # %% ../nbs/04_faithfulness.ipynb #a3b3654a
 def rank_correlation(
-    first:torch.Tensor, # (N, P)
-    second:torch.Tensor, # (N, P)
-)->torch.Tensor: # (N,) from -1 to 1; 0 where one of them is constant
+    first: torch.Tensor, # (N, P)
+    second: torch.Tensor, # (N, P)
+) -> torch.Tensor: # (N,) from -1 to 1; 0 where one of them is constant
     "Spearman's correlation with mean ranks for ties."
     def ranks(x): return (x[:, :, None] > x[:, None]).sum(2) + 0.5 * (x[:, :, None] == x[:, None]).sum(2)
     first, second = (ranks(x) - ranks(x).mean(1, keepdim=True) for x in (first, second))
@@ -157,13 +157,13 @@ def rank_correlation(
     return (first * second).sum(1) / norms.where(norms > 0, 1)
 
 def randomization(
-    model:nn.Module, # From images to logits; it is not touched
-    images:torch.Tensor, # Normalized images (N, C, H, W)
-    targets:torch.Tensor, # Classes (N,)
-    layer:str, # Name of the layer
-    method:str='gradcam', # One of `METHODS`
-    seed:int=0, # Of the new weights
-)->dict[str,float]: # Name of the layer just randomized: mean rank correlation with the first map
+    model: nn.Module, # From images to logits; it is not touched
+    images: torch.Tensor, # Normalized images (N, C, H, W)
+    targets: torch.Tensor, # Classes (N,)
+    layer: str, # Name of the layer
+    method: str = 'gradcam', # One of `METHODS`
+    seed: int = 0, # Of the new weights
+) -> dict[str,float]: # Name of the layer just randomized: mean rank correlation with the first map
     "Cascading randomization of the layers from the output down (Adebayo et al. 2018, sec. 3.1)."
     model, similar = copy.deepcopy(model), {}
     first = cam(model, images, targets, layer, method).maps.flatten(1)
@@ -177,45 +177,45 @@ def randomization(
 
 # %% ../nbs/04_faithfulness.ipynb #ff322aa7
 def hits(
-    maps:torch.Tensor, # (N, H, W)
-    masks:torch.Tensor, # bool (N, H, W), true on the object
-)->torch.Tensor: # bool (N,)
+    maps: torch.Tensor, # (N, H, W)
+    masks: torch.Tensor, # bool (N, H, W), true on the object
+) -> torch.Tensor: # bool (N,)
     "Whether the highest pixel is on the object: the pointing game (Zhang et al. 2016, sec. 4.1)."
     peaks = maps.flatten(1).max(1)
     return masks.flatten(1).gather(1, peaks.indices[:, None])[:, 0] & (peaks.values > 0)
 
 def energy_inside(
-    maps:torch.Tensor, # (N, H, W), not negative
-    masks:torch.Tensor, # bool (N, H, W), true on the object
-)->torch.Tensor: # (N,) from 0 to 1; higher is better
+    maps: torch.Tensor, # (N, H, W), not negative
+    masks: torch.Tensor, # bool (N, H, W), true on the object
+) -> torch.Tensor: # (N,) from 0 to 1; higher is better
     "The part of the map that is on the object (Score-CAM's energy-based pointing game, Wang et al. 2020, eq. 10)."
     total = maps.sum((1, 2))
     return (maps * masks).sum((1, 2)) / total.where(total > 0, 1)
 
 # %% ../nbs/04_faithfulness.ipynb #2d16872b
 def random_maps(
-    images:torch.Tensor, # (N, C, H, W)
-    seed:int=0, # Another seed gives other maps
-)->torch.Tensor: # (N, H, W) from 0 to 1
+    images: torch.Tensor, # (N, C, H, W)
+    seed: int = 0, # Another seed gives other maps
+) -> torch.Tensor: # (N, H, W) from 0 to 1
     "Noise on a grid of 8x8, upsampled like a class activation map."
     coarse = torch.rand(len(images), 1, 8, 8, generator=torch.Generator().manual_seed(seed)).to(images)
     return F.interpolate(coarse, size=images.shape[2:], mode='bilinear')[:, 0]
 
 def centre_gaussian(
-    images:torch.Tensor, # (N, C, H, W)
-)->torch.Tensor: # (N, H, W) from 0 to 1
+    images: torch.Tensor, # (N, C, H, W)
+) -> torch.Tensor: # (N, H, W) from 0 to 1
     "A Gaussian in the centre, a quarter of the image wide, the same for each image."
     rows, columns = (torch.linspace(-2, 2, size, device=images.device, dtype=images.dtype) for size in images.shape[2:])
     return (-(rows[:, None] ** 2 + columns ** 2) / 2).exp().expand(len(images), -1, -1)
 
 # %% ../nbs/04_faithfulness.ipynb #06eeee29
 def score_maps(
-    model:nn.Module, # From images to logits; it is not touched
-    images:torch.Tensor, # Normalized images (N, C, H, W)
-    maps:torch.Tensor, # (N, H, W) from 0 to 1, at the size of the images
-    targets:torch.Tensor, # Classes (N,)
-    masks:torch.Tensor|None=None, # bool (N, H, W), true on the object, where known
-)->dict[str,float]: # Score: mean over the images
+    model: nn.Module, # From images to logits; it is not touched
+    images: torch.Tensor, # Normalized images (N, C, H, W)
+    maps: torch.Tensor, # (N, H, W) from 0 to 1, at the size of the images
+    targets: torch.Tensor, # Classes (N,)
+    masks: torch.Tensor|None = None, # bool (N, H, W), true on the object, where known
+) -> dict[str,float]: # Score: mean over the images
     "All scores of these maps."
     drop, rose = drop_and_increase(model, images, maps, targets)
     scores = dict(deletion=deletion(model, images, maps, targets), insertion=insertion(model, images, maps, targets),
@@ -224,13 +224,13 @@ def score_maps(
     return {name: values.float().mean().item() for name, values in scores.items()}
 
 def compare_methods(
-    model:nn.Module, # From images to logits; it is not touched
-    images:torch.Tensor, # Normalized images (N, C, H, W)
-    targets:torch.Tensor, # Classes (N,)
-    layer:str, # Name of the layer
-    masks:torch.Tensor|None=None, # bool (N, H, W), true on the object, where known
-    methods:tuple[str,...]=METHODS, # Those of `METHODS` to compare
-)->list[dict]: # A row for each method and each baseline
+    model: nn.Module, # From images to logits; it is not touched
+    images: torch.Tensor, # Normalized images (N, C, H, W)
+    targets: torch.Tensor, # Classes (N,)
+    layer: str, # Name of the layer
+    masks: torch.Tensor|None = None, # bool (N, H, W), true on the object, where known
+    methods: tuple[str,...] = METHODS, # Those of `METHODS` to compare
+) -> list[dict]: # A row for each method and each baseline
     "The scores of each method beside those of a random map and of a centre Gaussian."
     rows = [dict(map=name, **score_maps(model, images, maps, targets, masks))
             for name, maps in (('random', random_maps(images)), ('centre Gaussian', centre_gaussian(images)))]

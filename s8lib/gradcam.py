@@ -27,48 +27,48 @@ _all_ = ['CamError', 'LayerError', 'NonFiniteError', 'TargetError', 'choose_laye
 
 # %% ../nbs/03_gradcam.ipynb #e87a1434
 def gradcam(
-    activations:torch.Tensor, # Layer output (N, C, H, W)
-    gradients:torch.Tensor, # Gradient of the class score by it (N, C, H, W)
-)->torch.Tensor: # Map (N, H, W), before the ReLU
+    activations: torch.Tensor, # Layer output (N, C, H, W)
+    gradients: torch.Tensor, # Gradient of the class score by it (N, C, H, W)
+) -> torch.Tensor: # Map (N, H, W), before the ReLU
     "$w_k = \\mathrm{mean}_{ij} G_k$ (Selvaraju et al. 2017, eq. 1 and 2)."
     return torch.einsum('nc,nchw->nhw', gradients.mean((2, 3)), activations)
 
 def gradcam_plus_plus(
-    activations:torch.Tensor, # Layer output (N, C, H, W)
-    gradients:torch.Tensor, # Gradient of the class score by it (N, C, H, W)
-)->torch.Tensor: # Map (N, H, W), before the ReLU
+    activations: torch.Tensor, # Layer output (N, C, H, W)
+    gradients: torch.Tensor, # Gradient of the class score by it (N, C, H, W)
+) -> torch.Tensor: # Map (N, H, W), before the ReLU
     "$w_k = \\sum_{ij} \\alpha_k\\,\\mathrm{relu}(G_k)$, $\\alpha_k = G_k^2 / (2 G_k^2 + G_k^3 \\sum A_k)$ (Chattopadhay et al. 2018, eq. 19); $G_k^2$ is cancelled, so small gradients do not vanish."
     positive = gradients.relu()
     alphas = 1 / (2 + positive * activations.sum((2, 3), keepdim=True))
     return torch.einsum('nc,nchw->nhw', (alphas * positive).sum((2, 3)), activations)
 
 def hirescam(
-    activations:torch.Tensor, # Layer output (N, C, H, W)
-    gradients:torch.Tensor, # Gradient of the class score by it (N, C, H, W)
-)->torch.Tensor: # Map (N, H, W), before the ReLU
+    activations: torch.Tensor, # Layer output (N, C, H, W)
+    gradients: torch.Tensor, # Gradient of the class score by it (N, C, H, W)
+) -> torch.Tensor: # Map (N, H, W), before the ReLU
     "$\\sum_k G_k \\odot A_k$ (Draelos and Carin 2020, eq. 4)."
     return (gradients * activations).sum(1)
 
 def xgradcam(
-    activations:torch.Tensor, # Layer output (N, C, H, W)
-    gradients:torch.Tensor, # Gradient of the class score by it (N, C, H, W)
-)->torch.Tensor: # Map (N, H, W), before the ReLU
+    activations: torch.Tensor, # Layer output (N, C, H, W)
+    gradients: torch.Tensor, # Gradient of the class score by it (N, C, H, W)
+) -> torch.Tensor: # Map (N, H, W), before the ReLU
     "$w_k = \\sum_{ij} G_k A_k / \\sum_{ij} A_k$, and 0 for a channel whose sum is 0 (Fu et al. 2020, eq. 8)."
     total = activations.sum((2, 3))
     weights = (gradients * activations).sum((2, 3)) / total.where(total != 0, torch.inf)
     return torch.einsum('nc,nchw->nhw', weights, activations)
 
 def layercam(
-    activations:torch.Tensor, # Layer output (N, C, H, W)
-    gradients:torch.Tensor, # Gradient of the class score by it (N, C, H, W)
-)->torch.Tensor: # Map (N, H, W), before the ReLU
+    activations: torch.Tensor, # Layer output (N, C, H, W)
+    gradients: torch.Tensor, # Gradient of the class score by it (N, C, H, W)
+) -> torch.Tensor: # Map (N, H, W), before the ReLU
     "$\\sum_k \\mathrm{relu}(G_k) \\odot A_k$ (Jiang et al. 2021, eq. 6)."
     return (gradients.relu() * activations).sum(1)
 
 # %% ../nbs/03_gradcam.ipynb #a82d12d4
 def eigencam(
-    activations:torch.Tensor, # Layer output (N, C, H, W)
-)->torch.Tensor: # Map (N, H, W), before the ReLU
+    activations: torch.Tensor, # Layer output (N, C, H, W)
+) -> torch.Tensor: # Map (N, H, W), before the ReLU
     "$A v_1$, where $A = U \\Sigma V^T$ has a row per position, not centred (Muhammad and Yeasin 2020, eq. 3)."
     positions = activations.flatten(2).transpose(1, 2)
     left, values, _ = torch.linalg.svd(positions, full_matrices=False)
@@ -77,33 +77,33 @@ def eigencam(
 
 # %% ../nbs/03_gradcam.ipynb #ed1eebc5
 def _one_hot(
-    targets:torch.Tensor, # Class indices, any shape
-    num_classes:int, # Number of logits
-)->torch.Tensor: # One more dimension, of length `num_classes`
+    targets: torch.Tensor, # Class indices, any shape
+    num_classes: int, # Number of logits
+) -> torch.Tensor: # One more dimension, of length `num_classes`
     "1 at each target; raises `TargetError` for a class that the model does not have."
     if targets.numel() and (targets.min() < 0 or targets.max() >= num_classes):
         raise TargetError(f'targets from {targets.min()} to {targets.max()}, and the model has classes 0 to {num_classes - 1}')
     return F.one_hot(targets, num_classes)
 
 def class_score(
-    logits:torch.Tensor, # (N, classes)
-    targets:torch.Tensor, # Class indices (N, K)
-)->torch.Tensor: # Weights over the logits (N, K, classes)
+    logits: torch.Tensor, # (N, classes)
+    targets: torch.Tensor, # Class indices (N, K)
+) -> torch.Tensor: # Weights over the logits (N, K, classes)
     "The logit of each target."
     return _one_hot(targets, logits.shape[1]).to(logits)
 
 def contrast_score(
-    logits:torch.Tensor, # (N, classes)
-    targets:torch.Tensor, # The class to explain and the class it is held against (N, 2)
-)->torch.Tensor: # Weights over the logits (N, 1, classes)
+    logits: torch.Tensor, # (N, classes)
+    targets: torch.Tensor, # The class to explain and the class it is held against (N, 2)
+) -> torch.Tensor: # Weights over the logits (N, 1, classes)
     "The logit of the first class minus that of the second."
     first, second = class_score(logits, targets).unbind(1)
     return (first - second)[:, None]
 
 def finer_score(
-    logits:torch.Tensor, # (N, classes)
-    targets:torch.Tensor, # Class indices (N, K)
-)->torch.Tensor: # Weights over the logits (N, K, classes)
+    logits: torch.Tensor, # (N, classes)
+    targets: torch.Tensor, # Class indices (N, K)
+) -> torch.Tensor: # Weights over the logits (N, K, classes)
     "The target's logit minus the mean of the three logits nearest to it (Finer-CAM, Zhang et al. 2025, eq. 5 with gamma = 1)."
     own = class_score(logits, targets)
     distances = (logits.gather(1, targets)[..., None] - logits[:, None]).abs().masked_fill(own > 0, torch.inf)
@@ -114,16 +114,16 @@ def finer_score(
 @dataclass(frozen=True, eq=False, repr=False)
 class Cams:
     "Raw class activation maps of N images for K targets."
-    maps:torch.Tensor # float32 (N, K, h, w), at the layer's size, after the ReLU, not normalized
-    targets:torch.Tensor # int64 (N, K), the classes explained
-    layer:str # Name of the layer
-    blank:torch.Tensor # bool (N, K), no positive evidence anywhere
+    maps: torch.Tensor # float32 (N, K, h, w), at the layer's size, after the ReLU, not normalized
+    targets: torch.Tensor # int64 (N, K), the classes explained
+    layer: str # Name of the layer
+    blank: torch.Tensor # bool (N, K), no positive evidence anywhere
 
     def upsample(
         self,
-        size:int|tuple[int,int], # Height and width of the images
-        shared:bool=False, # One scale for all targets of an image, to compare them
-    )->torch.Tensor: # (N, K, H, W) from 0 to 1; a blank map is zero
+        size: int|tuple[int,int], # Height and width of the images
+        shared: bool = False, # One scale for all targets of an image, to compare them
+    ) -> torch.Tensor: # (N, K, H, W) from 0 to 1; a blank map is zero
         "The maps, bilinearly upsampled, then divided by their peak."
         maps = F.interpolate(self.maps, size=size, mode='bilinear', align_corners=False)
         peak = maps.amax((1, 2, 3) if shared else (2, 3), keepdim=True)
@@ -135,12 +135,12 @@ class Cams:
 
 # %% ../nbs/03_gradcam.ipynb #ead24d06
 def _scorecam_weights(
-    model:nn.Module, # Private copy
-    image:torch.Tensor, # (1, C, H, W)
-    activations:torch.Tensor, # The layer's map of the image (channels, h, w)
-    scores:torch.Tensor, # Weights over the logits (K, classes)
-    batch_size:int, # Masked images in a forward
-)->torch.Tensor: # Weight of each channel (K, channels)
+    model: nn.Module, # Private copy
+    image: torch.Tensor, # (1, C, H, W)
+    activations: torch.Tensor, # The layer's map of the image (channels, h, w)
+    scores: torch.Tensor, # Weights over the logits (K, classes)
+    batch_size: int, # Masked images in a forward
+) -> torch.Tensor: # Weight of each channel (K, channels)
     "$w = \\mathrm{softmax}_k\\, y^c(X \\odot s(\\mathrm{up}(A_k)))$, with $s$ scaling to [0, 1] (Wang et al. 2020, eq. 3 and 8)."
     masks = F.interpolate(activations[None], size=image.shape[2:], mode='bilinear', align_corners=False)[0]
     low, high = masks.amin((1, 2), keepdim=True), masks.amax((1, 2), keepdim=True)
@@ -150,15 +150,15 @@ def _scorecam_weights(
 
 # %% ../nbs/03_gradcam.ipynb #bd98b76f
 def _ablationcam_weights(
-    model:nn.Module, # Private copy
-    name:str, # The layer whose channels are removed
-    image:torch.Tensor, # (1, C, H, W)
-    logits:torch.Tensor, # Of the whole image (classes,)
-    num_channels:int, # Channels of the layer
-    scores:torch.Tensor, # Weights over the logits (K, classes)
-    reshape:Callable|None, # From the layer's output to (N, C, h, w), as a view
-    batch_size:int, # Copies in a forward
-)->torch.Tensor: # Weight of each channel (K, channels)
+    model: nn.Module, # Private copy
+    name: str, # The layer whose channels are removed
+    image: torch.Tensor, # (1, C, H, W)
+    logits: torch.Tensor, # Of the whole image (classes,)
+    num_channels: int, # Channels of the layer
+    scores: torch.Tensor, # Weights over the logits (K, classes)
+    reshape: Callable|None, # From the layer's output to (N, C, h, w), as a view
+    batch_size: int, # Copies in a forward
+) -> torch.Tensor: # Weight of each channel (K, channels)
     "$w_k = y^c - y^c_{A_k = 0}$ (Desai and Ramaswamy 2020, eq. 3, undivided); raises `LayerError` if copies cannot fan out."
     def remove(channels, module, args, output):
         copies = output.expand(len(channels), *output.shape[1:]).clone()
@@ -182,14 +182,14 @@ _FORMULAS = {'gradcam': gradcam, 'gradcam++': gradcam_plus_plus, 'hirescam': hir
 METHODS = (*_FORMULAS, 'eigencam', 'scorecam', 'ablationcam')
 
 def _gradient_maps(
-    names:list[str], # Layers
-    logits:torch.Tensor, # (N, classes)
-    outputs:list[torch.Tensor], # Output of each layer
-    activations:list[torch.Tensor], # The same as maps (N, C, h, w)
-    scores:torch.Tensor, # Weights over the logits (N, K, classes)
-    formula:Callable, # From activations and gradients to maps (N, h, w)
-    reshape:Callable|None, # From a layer's output to (N, C, h, w)
-)->list[torch.Tensor]: # For each layer, maps (N, K, h, w)
+    names: list[str], # Layers
+    logits: torch.Tensor, # (N, classes)
+    outputs: list[torch.Tensor], # Output of each layer
+    activations: list[torch.Tensor], # The same as maps (N, C, h, w)
+    scores: torch.Tensor, # Weights over the logits (N, K, classes)
+    formula: Callable, # From activations and gradients to maps (N, h, w)
+    reshape: Callable|None, # From a layer's output to (N, C, h, w)
+) -> list[torch.Tensor]: # For each layer, maps (N, K, h, w)
     "One backward for each target, no further down than the first layer; raises `LayerError` where no gradient goes."
     if not logits.requires_grad: raise LayerError(f'no gradient goes from the logits to layer {names[0]!r}; does forward detach it?')
     maps, last = [], scores.shape[1] - 1
@@ -201,16 +201,16 @@ def _gradient_maps(
     return [torch.stack(of_layer, 1) for of_layer in zip(*maps)]
 
 def _forward_maps(
-    model:nn.Module, # Private copy
-    name:str, # Layer
-    images:torch.Tensor, # (N, C, H, W)
-    logits:torch.Tensor, # (N, classes)
-    activations:torch.Tensor, # The layer's maps (N, C, h, w)
-    scores:torch.Tensor, # Weights over the logits (N, K, classes)
-    method:str, # 'eigencam', 'scorecam' or 'ablationcam'
-    reshape:Callable|None, # From the layer's output to (N, C, h, w)
-    batch_size:int, # Images in a forward
-)->torch.Tensor: # Maps (N, K, h, w)
+    model: nn.Module, # Private copy
+    name: str, # Layer
+    images: torch.Tensor, # (N, C, H, W)
+    logits: torch.Tensor, # (N, classes)
+    activations: torch.Tensor, # The layer's maps (N, C, h, w)
+    scores: torch.Tensor, # Weights over the logits (N, K, classes)
+    method: str, # 'eigencam', 'scorecam' or 'ablationcam'
+    reshape: Callable|None, # From the layer's output to (N, C, h, w)
+    batch_size: int, # Images in a forward
+) -> torch.Tensor: # Maps (N, K, h, w)
     "The methods that need no gradient."
     if method == 'eigencam': return eigencam(activations)[:, None].expand(-1, scores.shape[1], -1, -1)
     weights = []
@@ -221,15 +221,15 @@ def _forward_maps(
 
 # %% ../nbs/03_gradcam.ipynb #aeafda09
 def _batch_maps(
-    model:nn.Module, # Private copy
-    names:list[str], # Layers
-    images:torch.Tensor, # One batch (N, C, H, W)
-    targets:torch.Tensor, # What `score` takes (N, K)
-    score:Callable, # From logits and targets to weights over the logits
-    method:str, # One of `METHODS`
-    reshape:Callable|None, # From a layer's output to (N, C, h, w)
-    batch_size:int, # For the methods that run more forwards
-)->list[torch.Tensor]: # For each layer, maps (N, K, h, w) after the ReLU
+    model: nn.Module, # Private copy
+    names: list[str], # Layers
+    images: torch.Tensor, # One batch (N, C, H, W)
+    targets: torch.Tensor, # What `score` takes (N, K)
+    score: Callable, # From logits and targets to weights over the logits
+    method: str, # One of `METHODS`
+    reshape: Callable|None, # From a layer's output to (N, C, h, w)
+    batch_size: int, # For the methods that run more forwards
+) -> list[torch.Tensor]: # For each layer, maps (N, K, h, w) after the ReLU
     "One forward, the checks, and the maps; raises `NonFiniteError`."
     with torch.set_grad_enabled(method in _FORMULAS):
         logits, outputs = record(model, names, images)
@@ -242,16 +242,16 @@ def _batch_maps(
     return [found.relu().float() for found in maps]
 
 def _explain(
-    model:nn.Module, # Any model from images to logits, in any mode; it is not touched
-    images:torch.Tensor, # Normalized images (N, C, H, W)
-    targets:torch.Tensor, # What `score` takes (N, K)
-    score:Callable, # From logits and targets to weights over the logits
-    layers:list, # Modules or names
-    method:str, # One of `METHODS`
-    reshape:Callable|None, # From a layer's output to (N, C, h, w)
-    batch_size:int, # Images in a forward
-    progress:bool, # Show a bar
-)->list[tuple[str,torch.Tensor]]: # Name and maps (N, K, h, w) of each layer
+    model: nn.Module, # Any model from images to logits, in any mode; it is not touched
+    images: torch.Tensor, # Normalized images (N, C, H, W)
+    targets: torch.Tensor, # What `score` takes (N, K)
+    score: Callable, # From logits and targets to weights over the logits
+    layers: list, # Modules or names
+    method: str, # One of `METHODS`
+    reshape: Callable|None, # From a layer's output to (N, C, h, w)
+    batch_size: int, # Images in a forward
+    progress: bool, # Show a bar
+) -> list[tuple[str,torch.Tensor]]: # Name and maps (N, K, h, w) of each layer
     "Maps in batches, on a private copy, with a graph of their own whatever the caller's grad mode."
     if method not in METHODS: raise CamError(f'no method {method!r}; there are {", ".join(METHODS)}')
     names, batches = [layer_name(model, layer) for layer in layers], []
@@ -263,9 +263,9 @@ def _explain(
     return [(name, torch.cat(of_layer)) for name, of_layer in zip(names, zip(*batches))]
 
 def _class_indices(
-    images:torch.Tensor, # (N, C, H, W)
+    images: torch.Tensor, # (N, C, H, W)
     classes, # Tensor or list (N,) or (N, K)
-)->torch.Tensor: # int64 (N, K)
+) -> torch.Tensor: # int64 (N, K)
     "The classes as a matrix; raises `TargetError` for another length or type, and `CamError` if `images` are none."
     if images.ndim != 4 or not len(images) or not images.is_floating_point():
         raise CamError(f'images are {images.dtype} of shape {tuple(images.shape)}; give normalized floating (N, C, H, W), N > 0')
@@ -276,30 +276,30 @@ def _class_indices(
 
 # %% ../nbs/03_gradcam.ipynb #ed2e4c17
 def layer_cams(
-    model:nn.Module, # Any model from images to logits, in any mode; it is not touched
-    images:torch.Tensor, # Normalized images (N, C, H, W)
+    model: nn.Module, # Any model from images to logits, in any mode; it is not touched
+    images: torch.Tensor, # Normalized images (N, C, H, W)
     targets, # Class indices (N,) or (N, K)
-    layers:list, # Modules or names of modules
-    method:str='gradcam', # One of `METHODS`
-    reshape:Callable|None=None, # From a layer's output to (N, C, h, w), such as `tokens_to_map`
-    batch_size:int=100, # Images in a forward
-    progress:bool=False, # Show a bar
-)->list[Cams]: # One `Cams` for each layer
+    layers: list, # Modules or names of modules
+    method: str = 'gradcam', # One of `METHODS`
+    reshape: Callable|None = None, # From a layer's output to (N, C, h, w), such as `tokens_to_map`
+    batch_size: int = 100, # Images in a forward
+    progress: bool = False, # Show a bar
+) -> list[Cams]: # One `Cams` for each layer
     "Maps of several layers, from one forward and K backwards a batch; raises a `CamError` for what cannot be explained."
     targets, score = _class_indices(images, targets), finer_score if method == 'finercam' else class_score
     found = _explain(model, images, targets, score, layers, method, reshape, batch_size, progress)
     return [Cams(maps, targets.to(maps.device), name, maps.amax((2, 3)) <= 0) for name, maps in found]
 
 def cam(
-    model:nn.Module, # Any model from images to logits, in any mode; it is not touched
-    images:torch.Tensor, # Normalized images (N, C, H, W)
+    model: nn.Module, # Any model from images to logits, in any mode; it is not touched
+    images: torch.Tensor, # Normalized images (N, C, H, W)
     targets, # Class indices (N,) or (N, K)
-    layer:nn.Module|str|None=None, # Module or its name; `choose_layer` if None
-    method:str='gradcam', # One of `METHODS`
-    reshape:Callable|None=None, # From the layer's output to (N, C, h, w), such as `tokens_to_map`
-    batch_size:int=100, # Images in a forward
-    progress:bool=False, # Show a bar
-)->Cams: # Raw maps (N, K, h, w) and the name of the layer
+    layer: nn.Module|str|None = None, # Module or its name; `choose_layer` if None
+    method: str = 'gradcam', # One of `METHODS`
+    reshape: Callable|None = None, # From the layer's output to (N, C, h, w), such as `tokens_to_map`
+    batch_size: int = 100, # Images in a forward
+    progress: bool = False, # Show a bar
+) -> Cams: # Raw maps (N, K, h, w) and the name of the layer
     "Class activation maps of each image for each of its targets; raises a `CamError` for what cannot be explained."
     targets = _class_indices(images, targets)
     layers = [choose_layer(model, images) if layer is None else layer]
@@ -307,16 +307,16 @@ def cam(
 
 # %% ../nbs/03_gradcam.ipynb #5c710cc1
 def contrast(
-    model:nn.Module, # Any model from images to logits, in any mode; it is not touched
-    images:torch.Tensor, # Normalized images (N, C, H, W)
+    model: nn.Module, # Any model from images to logits, in any mode; it is not touched
+    images: torch.Tensor, # Normalized images (N, C, H, W)
     predicted, # The class to explain (N,)
     true, # The class that it is held against (N,)
-    layer:nn.Module|str|None=None, # Module or its name; `choose_layer` if None
-    method:str='gradcam', # One of `METHODS` but eigencam, which knows no class, and finercam, which makes its own comparison
-    reshape:Callable|None=None, # From the layer's output to (N, C, h, w), such as `tokens_to_map`
-    batch_size:int=100, # Images in a forward
-    progress:bool=False, # Show a bar
-)->Cams: # Raw maps (N, 1, h, w); `targets` are the predicted classes
+    layer: nn.Module|str|None = None, # Module or its name; `choose_layer` if None
+    method: str = 'gradcam', # One of `METHODS` but eigencam, which knows no class, and finercam, which makes its own comparison
+    reshape: Callable|None = None, # From the layer's output to (N, C, h, w), such as `tokens_to_map`
+    batch_size: int = 100, # Images in a forward
+    progress: bool = False, # Show a bar
+) -> Cams: # Raw maps (N, 1, h, w); `targets` are the predicted classes
     "The map of `logit[predicted] - logit[true]`; raises a `CamError` for what cannot be explained."
     if method in ('eigencam', 'finercam'): raise CamError(f'{method} cannot contrast two given classes; choose gradcam, say')
     predicted, true = _class_indices(images, predicted), _class_indices(images, true)
