@@ -14,10 +14,12 @@ import difflib
 import hashlib
 import math
 import os
+import warnings
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.error import URLError
+from zipfile import BadZipFile
 
 import numpy as np
 from PIL import Image, ImageDraw, UnidentifiedImageError
@@ -69,7 +71,8 @@ class ImageSet:
 
     def __repr__(self):
         size = '×'.join(map(str, self.images.shape[1:]))
-        return f'ImageSet({self.split}: {len(self):,} images of {size}, {len(self.classes)} classes)'
+        converted = f', {sum(self.converted.values()):,} converted to RGB' if self.converted else ''
+        return f'ImageSet({self.split}: {len(self):,} images of {size}, {len(self.classes)} classes{converted})'
 
     def subset(self,
         indices: np.ndarray, # which images, in which order
@@ -132,10 +135,10 @@ def draw_shape(
         stroke = _paint([[(-1, -.25), (1, -.25), (1, .25), (-1, .25)]], generator.uniform(0, size, 2),
                         generator.uniform(.05, .12) * size, generator.uniform(0, math.pi), size)[..., None]
         image = image * (1 - stroke) + generator.uniform(60, 230, 3) * stroke
-    radius = generator.uniform(.25, .39) * size
+    radius = generator.uniform(.26, .4) * size
     coverage = _paint(list(OUTLINES.values())[label], generator.uniform(radius, size - radius, 2), radius,
                       generator.uniform(-math.pi / 8, math.pi / 8), size)
-    colour = generator.uniform(120, 255, 3)
+    colour = generator.uniform(130, 255, 3)
     image = image * (1 - coverage[..., None]) + colour * coverage[..., None]
     image += generator.normal(0, generator.uniform(4, 16), image.shape)
     return image.clip(0, 255).astype(np.uint8), coverage > .5
@@ -163,6 +166,8 @@ def _decode(path, size, converted):
     "One image file as uint8 `(H, W, 3)`; modes other than RGB are counted in `converted`."
     try:
         with Image.open(path) as file:
+            if file.mode.startswith(('I', 'F')):
+                raise DataError(f'{path} has more than 8 bits a channel (mode {file.mode}); save it as an 8-bit image first')
             if file.mode != 'RGB': converted[file.mode] += 1
             image = file.convert('RGBA').convert('RGB') if file.mode == 'P' else file.convert('RGB')
     except (UnidentifiedImageError, OSError, SyntaxError) as error:
@@ -172,12 +177,14 @@ def _decode(path, size, converted):
 # %% ../nbs/01_data.ipynb #38db92f6
 def _list_images(folder):
     "Class names and `(path, label)` pairs of `<class>/<image>` under `folder`, both sorted."
-    from torchvision.datasets import ImageFolder
     if not folder.is_dir(): raise DataError(f'{folder} is not a folder; images are expected as <split>/<class>/<image> in data_dir')
-    try: listing = ImageFolder(folder)
-    except FileNotFoundError as error:
-        raise DataError(f'{folder} has no images in class folders: {error}') from error
-    return tuple(listing.classes), [(Path(path), label) for path, label in listing.samples]
+    classes = tuple(sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith('.')))
+    suffixes = Image.registered_extensions()
+    samples = [(path, label) for label, name in enumerate(classes) for path in sorted((folder / name).rglob('*'))
+               if path.suffix.lower() in suffixes and not path.name.startswith('.')]
+    empty = [name for label, name in enumerate(classes) if label not in {label for _, label in samples}]
+    if empty or not samples: raise DataError(f'{folder} has no images of {", ".join(empty) or "any class"}; they are expected as <class>/<image> in it')
+    return classes, samples
 
 # %% ../nbs/01_data.ipynb #f76538d0
 def _cache_file(samples, size):
@@ -188,6 +195,22 @@ def _cache_file(samples, size):
         digest.update(f'{path.resolve()} {label} {stat.st_size} {stat.st_mtime_ns}\n'.encode())
     home = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache')
     return home / 's8lib' / f'{digest.hexdigest()[:32]}.npz'
+
+# %% ../nbs/01_data.ipynb #99cf4796
+def _read_cache(file):
+    "Images and counted conversions, or None where there is no readable cache."
+    try:
+        with np.load(file) as stored: return stored['images'], dict(zip(stored['modes'].tolist(), stored['counts'].tolist()))
+    except (OSError, ValueError, KeyError, BadZipFile): return None
+
+def _write_cache(file, images, converted):
+    "Keep decoded images; where that cannot be done, say so and go on."
+    part = file.with_suffix(f'.{os.getpid()}.npz')
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(part, images=images, modes=np.array(list(converted), 'U8'), counts=np.array(list(converted.values()), int))
+        part.replace(file)
+    except OSError as error: warnings.warn(f'the decoded images cannot be cached in {file.parent} ({error}); they will be decoded again next time')
 
 # %% ../nbs/01_data.ipynb #ff2c91ab
 def _decode_all(samples, size, progress):
@@ -213,15 +236,9 @@ def image_folder(
     classes, samples = _list_images(folder)
     labels = np.array([label for _, label in samples])
     file = _cache_file(samples, size)
-    if cache and file.exists():
-        stored = np.load(file)
-        return ImageSet(stored['images'], labels, classes, split, converted=dict(zip(stored['modes'].tolist(), stored['counts'].tolist())))
-    images, converted = _decode_all(samples, size, progress)
-    if cache:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        part = file.with_suffix(f'.{os.getpid()}.npz')
-        np.savez(part, images=images, modes=np.array(list(converted), 'U8'), counts=np.array(list(converted.values()), int))
-        part.replace(file)
+    found = _read_cache(file) if cache else None
+    images, converted = found or _decode_all(samples, size, progress)
+    if cache and not found: _write_cache(file, images, converted)
     return ImageSet(images, labels, classes, split, converted=dict(converted))
 
 # %% ../nbs/01_data.ipynb #7733f86a
@@ -258,9 +275,12 @@ def load_dataset(
 ) -> tuple:                      # the train and the test `ImageSet`, as their source splits them
     "The two splits of a dataset. Raises `OptionError` for an unknown name, `DataError` for data that are not there."
     source = choose(name, DATASETS, 'dataset')
+    if name == 'shapes' and data_dir is not None: raise OptionError(f"dataset='shapes' is drawn and reads no data_dir ({data_dir}); did you mean dataset='folder'?")
+    if name == 'cifar10' and size is not None: raise OptionError("cifar10 is 32×32; size is for 'folder' and 'shapes'")
     train, test = (source(data_dir, split, size, progress) for split in ('train', 'test'))
     if train.classes != test.classes:
-        raise DataError(f'train and test have other classes: {sorted(set(train.classes) ^ set(test.classes))} stand in one only')
+        raise DataError(f'train and test have other classes: {sorted(set(train.classes) - set(test.classes))} are in train only, '
+                        f'{sorted(set(test.classes) - set(train.classes))} in test only')
     if train.images.shape[1:] != test.images.shape[1:]:
         raise DataError(f'train images are {train.images.shape[1:]} but test images {test.images.shape[1:]}; pass a size to resize all')
     return train, test
@@ -297,5 +317,5 @@ def stratified_split(
         members = np.flatnonzero(image_set.labels == label)
         count = max(1, round(fraction * len(members)))
         if count == len(members): raise OptionError(f'class {image_set.classes[label]!r} has {len(members)} images; a fraction of {fraction} leaves none to train on')
-        held_out[keyed_generator(seed, label).permutation(members)[:count]] = True
+        held_out[keyed_generator(seed, label, *b'split').permutation(members)[:count]] = True
     return image_set.subset(np.flatnonzero(~held_out)), image_set.subset(np.flatnonzero(held_out), 'valid')

@@ -81,7 +81,7 @@ def epoch_order(
 
 # %% ../nbs/11_engine.ipynb #fea8427e
 class KeyedBatches:
-    "A batch sampler of keys `(epoch, index)`; `epoch` and the first batch are set before iterating."
+    "A batch sampler of keys `(epoch, index)`; set `epoch` before iterating."
     def __init__(self,
         num_images: int, # in the set
         batch_size: int, # the last batch of an epoch may be smaller
@@ -89,13 +89,13 @@ class KeyedBatches:
     ):
         if not 1 <= batch_size <= num_images:
             raise OptionError(f'batch_size must lie between 1 and the {num_images:,} images of the set, not {batch_size:,}')
-        self.num_images, self.batch_size, self.seed, self.epoch, self.first = num_images, batch_size, seed, 0, 0
+        self.num_images, self.batch_size, self.seed, self.epoch = num_images, batch_size, seed, 0
 
     def __len__(self): return -(-self.num_images // self.batch_size)
 
     def __iter__(self):
         order = epoch_order(self.seed, self.epoch, self.num_images)
-        for start in range(self.first * self.batch_size, self.num_images, self.batch_size):
+        for start in range(0, self.num_images, self.batch_size):
             yield [(self.epoch, int(index)) for index in order[start:start + self.batch_size]]
 
 # %% ../nbs/11_engine.ipynb #729a9ace

@@ -6,8 +6,9 @@ Docs: https://s8lib.github.io/s8lib/main.html.md"""
 
 # %% auto #0
 __all__ = ['EXECUTORS', 'OPTIMIZERS', 'LEARNING_RATES', 'SCHEDULES', 'MODELS', 'NORMALIZE_BY', 'DEFAULTS', 'make_train_loader',
-           'make_optimizer', 'make_schedule', 'DivergedError', 'train_epoch', 'test_epoch', 'check_training', 'fit',
-           'Run', 'new_folder', 'load_splits', 'fill_defaults', 'train', 'save_report', 'open_run', 'train_command']
+           'make_optimizer', 'make_schedule', 'DivergedError', 'train_epoch', 'test_epoch', 'at_least',
+           'check_training', 'fit', 'Run', 'new_folder', 'load_splits', 'check_size', 'fill_defaults', 'train',
+           'save_report', 'open_run', 'train_command']
 
 # %% ../nbs/12_main.ipynb #02ed62c1
 import json
@@ -26,9 +27,10 @@ from torch import nn
 from .checkpoints import load_model, save_model
 from .data import ChannelStats, DataError, ImageSet, OptionError, channel_stats, choose, load_dataset, stratified_split
 from .engine import autocast, describe_machine, make_loader, pick_device, pick_precision, place, seed_everything
+from .gradcam import CamError
 from .models.resnet import resnet18, resnet34
 from .plots import plot_history
-from .predictions import Predictions, class_accuracy, load_predictions, predict
+from .predictions import NonFiniteLogits, Predictions, class_accuracy, load_predictions, predict
 from .progress import RunProgress, note
 from .report import Explanation, explain, write_report
 from .tensorboard import TensorBoardLog
@@ -49,11 +51,11 @@ def make_train_loader(
     workers: int = 0,       # processes that prepare batches; they change the speed only
     pin: bool = False,      # page-locked memory, for a faster way to a GPU
 ) -> torch.utils.data.DataLoader: # yields (x, y): float (B, C, H, W) and int64 (B,)
-    "Shuffled, augmented training batches, a pure function of `(seed, epoch)`."
+    "Shuffled, augmented training batches, a pure function of `(seed, epoch)`. Raises `OptionError` for a batch larger than the set."
     size = train_set.images.shape[1:3]
     check_recipe(recipe, size)
-    if isinstance(executor, str): augment = choose(executor, EXECUTORS, 'executor')(recipe, stats, size)
-    else: augment = partial(augment_albumentations, stats=stats, pipeline=executor)
+    if callable(executor): augment = partial(augment_albumentations, stats=stats, pipeline=executor)
+    else: augment = choose(executor, EXECUTORS, 'executor')(recipe, stats, size)
     return make_loader(train_set, partial(augment, seed=seed), batch_size, seed, workers, pin)
 
 # %% ../nbs/12_main.ipynb #bc6909a0
@@ -72,7 +74,7 @@ def make_optimizer(
     "An optimizer by name. Raises `OptionError` for an unknown one or a rate that is not positive."
     make = choose(name, OPTIMIZERS, 'optimizer')
     rate = LEARNING_RATES[name] if learning_rate is None else learning_rate
-    if rate <= 0: raise OptionError(f'learning_rate must be positive, not {rate}')
+    if not 0 < rate < float('inf'): raise OptionError(f'learning_rate must be positive and finite, not {rate}')
     return make(model.parameters(), lr=rate, weight_decay=weight_decay)
 
 # %% ../nbs/12_main.ipynb #0b8022f5
@@ -113,11 +115,12 @@ def train_epoch(
     schedule=None,                    # stepped after it, if there is one
     label_smoothing: float = 0.,      # share of the target spread over all classes
     precision: torch.dtype = torch.float32, # of convolutions and products
+    scaler=None,                      # `torch.amp.GradScaler` of the run, for float16
     on_step=None,                     # called with the loss and the size of each batch
 ) -> tuple:                           # mean loss and accuracy over the epoch, on augmented images, as they were trained
     "Train on every batch once. Raises `DivergedError` when the loss is not finite."
     device = next(model.parameters()).device
-    scaler = torch.amp.GradScaler(device.type, enabled=precision == torch.float16)
+    scaler = scaler or torch.amp.GradScaler(device.type, enabled=precision == torch.float16)
     model.train()
     good, total_loss, correct, count = _LastGood(model), 0., 0, 0
     for step, (x, y) in enumerate(loader):
@@ -131,8 +134,9 @@ def train_epoch(
                                 'the model holds the weights of the step before. Take a smaller learning rate')
         good.keep()
         optimizer.zero_grad()
+        scale = scaler.get_scale()
         scaler.scale(loss).backward(); scaler.step(optimizer); scaler.update()
-        if schedule: schedule.step()
+        if schedule and scaler.get_scale() >= scale: schedule.step() # a smaller scale: the step was skipped
         total_loss, correct, count = total_loss + value * len(y), correct + int((logits.argmax(1) == y).sum()), count + len(y)
         if on_step: on_step(value, len(y))
     return total_loss / count, correct / count
@@ -144,9 +148,10 @@ def test_epoch(
     stats: ChannelStats,    # normalizes them
     precision: torch.dtype = torch.float32, # of convolutions and products
     batch_size: int = 250,  # images at once
+    **options,              # of `predict`: progress, on_batch
 ) -> Predictions:           # with `loss` and `accuracy`
-    "Test on every image once."
-    with autocast(next(model.parameters()).device, precision): return predict(model, image_set, stats, batch_size)
+    "Test on every image once. Raises `NonFiniteLogits` for a model that has diverged."
+    with autocast(next(model.parameters()).device, precision): return predict(model, image_set, stats, batch_size, **options)
 
 # %% ../nbs/12_main.ipynb #ce268471
 def _epoch_row(epoch, trained, tested, valid, optimizer, seconds):
@@ -156,13 +161,21 @@ def _epoch_row(epoch, trained, tested, valid, optimizer, seconds):
     return row | dict(learning_rate=optimizer.param_groups[0]['lr'], seconds=round(seconds, 2))
 
 # %% ../nbs/12_main.ipynb #9b88f9c2
+def at_least(
+    minimum: int, # the least that is possible
+    **values,     # by the names of their options
+):
+    "Raise `OptionError` for a value below the minimum."
+    for name, value in values.items():
+        if not value >= minimum: raise OptionError(f'{name} must be at least {minimum}, not {value}')
+
 def check_training(
     epochs: int,            # passes over the training images
     schedule: str,          # its name
     label_smoothing: float, # share of the target spread over all classes
 ):
     "Raise `OptionError` for what cannot be trained with, before anything is begun."
-    if epochs < 1: raise OptionError(f'epochs must be at least 1, not {epochs}')
+    at_least(1, epochs=epochs)
     if not 0 <= label_smoothing < 1: raise OptionError(f'label_smoothing must lie in [0, 1), not {label_smoothing}')
     choose(schedule, SCHEDULES, 'schedule')
 
@@ -178,6 +191,7 @@ def fit(
     label_smoothing: float = 0.,  # share of the target spread over all classes
     precision: torch.dtype = torch.float32, # of convolutions and products
     valid_set: ImageSet = None,   # held out of the training images, to choose by
+    valid_stats: ChannelStats = None, # normalizes them; `stats` by default
     on_step=None,                 # called with (step, loss, learning_rate)
     on_epoch=None,                # called with each row of the history and the test predictions
     progress: bool = True,        # show the bar
@@ -188,7 +202,8 @@ def fit(
     steps = make_schedule(optimizer, schedule, epochs * len(loader))
     num_tested = len(test_set) + len(valid_set or ())
     shown = RunProgress(epochs, len(loader.dataset), num_tested, next(model.parameters()).device.type, progress)
-    history, count = [], 0
+    scaler = torch.amp.GradScaler(next(model.parameters()).device.type, enabled=precision == torch.float16)
+    good, history, count = _LastGood(model), [], 0
 
     def after_step(loss, num_images):
         nonlocal count
@@ -201,11 +216,17 @@ def fit(
             start = time.perf_counter()
             shown.epoch(epoch + 1)
             loader.batch_sampler.epoch = epoch
-            trained = train_epoch(model, loader, optimizer, steps, label_smoothing, precision, after_step)
-            tested, valid = test_epoch(model, test_set, stats, precision), valid_set and test_epoch(model, valid_set, stats, precision)
+            trained = train_epoch(model, loader, optimizer, steps, label_smoothing, precision, scaler, after_step)
+            tested = test_epoch(model, test_set, stats, precision, on_batch=shown.bar.update)
+            valid = valid_set and test_epoch(model, valid_set, valid_stats or stats, precision, on_batch=shown.bar.update)
+            good.keep()
             history.append(_epoch_row(epoch + 1, trained, tested, valid, optimizer, time.perf_counter() - start))
-            shown.tested(history[-1], num_tested)
             if on_epoch: on_epoch(history[-1], tested)
+            shown.tested(history[-1])
+    except DivergedError as error: raise DivergedError(f'in epoch {len(history) + 1}: {error}') from error
+    except NonFiniteLogits as error:
+        good.restore()
+        raise DivergedError(f'in epoch {len(history) + 1}: {error}; the model holds the weights of epoch {len(history)}. Take a smaller learning rate') from error
     except KeyboardInterrupt: note(shown.bar, f'stopped after {len(history)} of {epochs} epochs')
     finally: shown.bar.close()
     return history
@@ -267,17 +288,26 @@ class _RunRecord:
     "Writes a run's folder while it is being trained: after each epoch everything so far is on the disk."
     def __init__(self, folder, model, log):
         self.folder, self.model, self.log, self.predictions = folder, model, log, None
-        self.metrics = open(folder / 'metrics.jsonl', 'w', encoding='utf-8')
+        self.metrics = folder / 'metrics.jsonl'
+        self.metrics.touch()
 
     def step(self, number, loss, learning_rate): self.log.step(number, loss=loss, learning_rate=learning_rate)
 
     def epoch(self, row, predictions):
         self.predictions = predictions
-        self.metrics.write(json.dumps(row) + '\n'); self.metrics.flush()
+        with self.metrics.open('a', encoding='utf-8') as file: file.write(json.dumps(row) + '\n')
         self.log.epoch(row)
         self.save()
 
     def save(self): save_model(self.model, self.folder / 'model.safetensors')
+
+# %% ../nbs/12_main.ipynb #54420a2c
+def check_size(
+    image_set: ImageSet, # of any split
+):
+    "Raise `OptionError` for images that are too small for the network's three halvings."
+    height, width = image_set.images.shape[1:3]
+    if min(height, width) < 32: raise OptionError(f'images are {height}×{width}; the network takes 32×32 and up, so pass size=32 to enlarge them')
 
 # %% ../nbs/12_main.ipynb #74803b3b
 _SHORT = dict(epochs=3, batch_size=16, learning_rate=.02)
@@ -311,7 +341,7 @@ def train(
     flip: bool = False,             # mirror half of the training images
     cutout: int = 16,               # side of the square filled with the mean; 0 for none
     cutout_kind: str = 'clipped',   # 'clipped' at the border or wholly 'inside'
-    executor: str = 'batched',      # what augments: 'batched' or 'albumentations'
+    executor: str = 'batched',      # what augments: 'batched', 'albumentations' (in Python also an `albumentations.Compose`)
     workers: int = 0,               # processes that prepare batches
     valid_fraction: float = 0.,     # share of the training images held out for validation
     normalize_by: str = 'train',    # test images by the statistics of 'train', or by their 'own' (the assignment's way)
@@ -319,15 +349,18 @@ def train(
     device: str = 'auto',           # 'auto', 'cuda', 'mps' or 'cpu'
     precision: str = 'auto',        # 'auto', 'float32', 'bfloat16' or 'float16'
     runs_dir: str = 'runs',         # where the run's folder is made
-    progress: bool = True,          # progress bars with the time left, on standard error
+    progress: bool = True,          # whether progress bars are shown
 ) -> Run:                           # the model with its data and history, saved in `run.folder`
-    "Train a ResNet and save the run: config.json, metrics.jsonl, model.safetensors and TensorBoard's events."
-    options = locals() | fill_defaults(dataset, optimizer, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate)
+    "Train a ResNet and save the run: config.json, metrics.jsonl, model.safetensors, TensorBoard's events. Raises `OptionError`, `DataError`, `DivergedError`."
+    options = locals() # must stay the first line: the options as they were given
+    options |= fill_defaults(dataset, optimizer, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate)
     check_training(options['epochs'], schedule, label_smoothing)
+    at_least(0, seed=seed, workers=workers, weight_decay=weight_decay)
     make_model, recipe = choose(model, MODELS, 'model'), Recipe(padding, flip, cutout, cutout_kind)
     where = pick_device(device)
     number_format = pick_precision(where, precision)
     train_set, valid_set, test_set = load_splits(dataset, data_dir, size, valid_fraction, seed, progress)
+    check_size(train_set)
     stats = channel_stats(train_set)
     test_stats = choose(normalize_by, NORMALIZE_BY, 'way to normalize')(stats, test_set)
     loader = make_train_loader(train_set, stats, recipe, options['batch_size'], executor, seed, workers, pin=where.type == 'cuda')
@@ -337,17 +370,18 @@ def train(
 
     folder = new_folder(runs_dir, f'{dataset}-{model}')
     config = options | dict(classes=train_set.classes, train_images=len(train_set),
-        test_images=len(test_set), mean=test_stats.mean, std=test_stats.std, machine=describe_machine(where))
+        test_images=len(test_set), converted=dict(train=train_set.converted, test=test_set.converted),
+        mean=stats.mean, std=stats.std, test_mean=test_stats.mean, test_std=test_stats.std, machine=describe_machine(where))
     _write_json(folder / 'config.json', config)
     with TensorBoardLog(folder) as log:
         record = _RunRecord(folder, network, log)
         try:
             history = fit(network, loader, test_set, test_stats, options['epochs'], steps_by, schedule, label_smoothing,
-                          number_format, valid_set, record.step, record.epoch, progress)
+                          number_format, valid_set, stats, record.step, record.epoch, progress)
         except DivergedError as error: raise DivergedError(f'{error}. They are saved in {folder}') from error
         finally: record.save()
-        finished = len(history) == options['epochs'] # after Ctrl-C the weights have moved on since the last epoch's test
-        predictions = record.predictions if finished else test_epoch(network, test_set, test_stats, number_format)
+        finished = len(history) == options['epochs'] and record.predictions is not None # else the weights have moved on since the last test
+        predictions = record.predictions if finished else test_epoch(network, test_set, test_stats, number_format, progress=progress)
         log.hyperparameters(config, dict(accuracy=predictions.accuracy, loss=predictions.loss))
     return Run(folder, network, train_set, test_set, test_stats, history, config, predictions)
 
@@ -378,7 +412,7 @@ def open_run(
     train_set, _, test_set = load_splits(config['dataset'], data_dir or config['data_dir'], config['size'], config['valid_fraction'], config['seed'])
     model = MODELS[config['model']](len(config['classes']), train_set.images.shape[-1])
     place(load_model(model, folder / 'model.safetensors'), pick_device(device)).eval()
-    stats, saved = ChannelStats(tuple(config['mean']), tuple(config['std'])), folder / 'predictions.safetensors'
+    stats, saved = ChannelStats(tuple(config['test_mean']), tuple(config['test_std'])), folder / 'predictions.safetensors'
     predictions = load_predictions(saved) if saved.is_file() else test_epoch(model, test_set, stats)
     history = [json.loads(line) for line in (folder / 'metrics.jsonl').read_text(encoding='utf-8').splitlines()]
     return Run(folder, model, train_set, test_set, stats, history, config, predictions)
@@ -401,7 +435,9 @@ def train_command(
 ):
     "Train a ResNet on small images, find what it gets wrong, show why with Grad-CAM. Leaves a folder with a report."
     try:
+        at_least(1, num_mistakes=num_mistakes)
         run = train(**kwargs)
         page = save_report(run, num_mistakes=num_mistakes)
-    except (OptionError, DataError, DivergedError) as error: sys.exit(f's8-train: {error}')
+    except (OptionError, DataError, DivergedError, CamError, OSError) as error: sys.exit(f's8-train: {error}')
+    except KeyboardInterrupt: sys.exit('s8-train: stopped; what was finished is in the newest folder of ' + kwargs['runs_dir'])
     print('\n'.join(_summary_lines(run, page)))

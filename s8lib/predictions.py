@@ -19,7 +19,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
-from torch.nn import functional as F
+import torch.nn.functional as F
 
 from .data import ChannelStats, DataError, ImageSet, OptionError, choose
 from .progress import track
@@ -54,16 +54,23 @@ def _model_logits(
     batch_size: int,      # images in one call of the model
     device: torch.device, # where the images are sent
     progress: bool,       # show a bar?
+    on_batch,             # called with the number of images of each batch, if it is given
 ) -> torch.Tensor: # (N,C) float32 on the CPU
     "Logits of all images, batch by batch, without gradients."
+    logits = []
     starts = track(range(0, len(image_set), batch_size), f'predicting {image_set.split}', progress)
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
         with torch.no_grad():
-            return torch.cat([model(normalize(image_set.images[start:start+batch_size], stats).to(device)).float().cpu() for start in starts])
+            for start in starts:
+                logits.append(model(normalize(image_set.images[start:start + batch_size], stats).to(device)).float().cpu())
+                if on_batch: on_batch(len(logits[-1]))
+        return torch.cat(logits)
     finally:
         for module, mode in modes.items(): module.training = mode
+
+class NonFiniteLogits(OptionError): "The logits hold NaN or infinity: the model has diverged."
 
 def _check_logits(
     logits: torch.Tensor,     # (N,C)
@@ -74,7 +81,7 @@ def _check_logits(
         raise OptionError(f'the model gives {logits.shape[1]} logits but the set has {len(classes)} classes {classes}: build the model with num_classes={len(classes)}')
     if not logits.isfinite().all():
         first = int((~logits.isfinite()).any(1).nonzero()[0])
-        raise OptionError(f'the logits of image {first} are not finite: the model has diverged; load its last good weights')
+        raise NonFiniteLogits(f'the logits of image {first} are not finite: the model has diverged; load its last good weights')
 
 # %% ../nbs/05_predictions.ipynb #7670cc92
 def predict(
@@ -82,14 +89,15 @@ def predict(
     image_set: ImageSet,                  # the images and their true classes
     stats: ChannelStats,                  # channel mean and deviation that the model was trained with
     batch_size: int = 250,                # images in one call of the model
-    device: str|torch.device|None = None, # the model is moved there; None leaves it where it is
+    device: str | torch.device | None = None, # the model is moved there; None leaves it where it is
     progress: bool = False,               # show a bar with the time left?
+    on_batch=None,                        # called with the number of images of each batch
 ) -> Predictions: # on the CPU, in the order of the set
     "Ask `model` about every image once. Raises `OptionError` where model and set do not fit."
     if batch_size < 1: raise OptionError(f'batch_size={batch_size}: give 1 or more')
     if device is not None: model.to(device)
     device = next((p.device for p in model.parameters()), torch.device(device or 'cpu'))
-    logits = _model_logits(model, image_set, stats, batch_size, device, progress)
+    logits = _model_logits(model, image_set, stats, batch_size, device, progress, on_batch)
     _check_logits(logits, image_set.classes)
     labels = torch.tensor(image_set.labels, dtype=torch.int64)
     return Predictions(logits, labels, F.cross_entropy(logits, labels, reduction='none'), tuple(image_set.classes))
@@ -97,14 +105,14 @@ def predict(
 # %% ../nbs/05_predictions.ipynb #30fc1773
 def save_predictions(
     predictions: Predictions, # what to keep
-    path: str|Path,           # a `.safetensors` file, written over
+    path: str | Path,           # a `.safetensors` file, written over
 ):
     "Write predictions to a file that holds numbers and names only."
     tensors = {name: getattr(predictions, name).contiguous() for name in ('logits', 'labels', 'losses')}
     save_file(tensors, path, metadata={'classes': json.dumps(predictions.classes)})
 
 def load_predictions(
-    path: str|Path, # written by `save_predictions`
+    path: str | Path, # written by `save_predictions`
 ) -> Predictions:
     "Read predictions back. Raises `FileNotFoundError`, or `DataError` where the file holds something else."
     try:
@@ -164,14 +172,14 @@ class Mistakes:
 # %% ../nbs/05_predictions.ipynb #d0b9f613
 def misclassified(
     predictions: Predictions, # of one pass
-    n: int = 10,              # at most so many
+    num_mistakes: int = 10,   # at most so many
     order: str = 'loss',      # 'loss': worst first; 'confidence': surest first; 'index': as in the set
-) -> Mistakes: # M <= n of them; none is a possible answer
-    "The first `n` mistakes in an order. Raises `OptionError` for an unknown order or a number below 1."
+) -> Mistakes: # M <= num_mistakes of them; none is a possible answer
+    "The first `num_mistakes` mistakes in an order. Raises `OptionError` for an unknown order or a number below 1."
     wrong = (~predictions.correct).nonzero().flatten()
     sure = predictions.probabilities.amax(1)
     ranks = {'loss': -predictions.losses[wrong], 'confidence': -sure[wrong], 'index': wrong}
-    if n < 1: raise OptionError(f'n={n}: give 1 or more')
-    index = wrong[choose(order, ranks, 'order').argsort(stable=True)[:n]]
+    if num_mistakes < 1: raise OptionError(f'num_mistakes={num_mistakes}: give 1 or more')
+    index = wrong[choose(order, ranks, 'order').argsort(stable=True)[:num_mistakes]]
     true, predicted = predictions.labels[index], predictions.predicted[index]
     return Mistakes(index, true, predicted, predictions.probabilities[index, true], sure[index])

@@ -21,11 +21,12 @@ def _overwrites(stream):
 # %% ../nbs/00_progress.ipynb #9d6290df
 class _Lines:
     "A text stream that ends each update with a newline where `tqdm` returns the carriage."
-    def __init__(self, stream): self.stream = stream
+    def __init__(self, stream): self.stream, self.last = stream, ''
 
     def write(self, text):
         text = text.strip('\r\n ')
-        if text: self.stream.write(text + '\n')
+        if text and text != self.last: self.stream.write(text + '\n')
+        self.last = text or self.last
 
     def flush(self): self.stream.flush()
 
@@ -113,8 +114,7 @@ class RunProgress:
         "An epoch begins."
         self.bar.set_description_str(f'epoch {number}/{self.epochs}', refresh=False)
 
-    def tested(self, row, num_images):
+    def tested(self, row):
         "An epoch was tested; its row stays above the bar."
-        self.bar.update(num_images)
         note(self.bar, 'epoch {epoch}: train loss {train_loss:.3f} accuracy {train_accuracy:.1%}, '
              'test loss {test_loss:.3f} accuracy {test_accuracy:.1%}, {seconds:.0f} s'.format(**row))

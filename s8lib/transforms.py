@@ -91,7 +91,7 @@ def augment_albumentations(
     "Run an Albumentations pipeline on each image, with the randomness of its key `(seed, epoch, index)`."
     results = []
     for image, index in zip(images, indices):
-        generator = keyed_generator(seed, epoch, int(index))
+        generator = keyed_generator(seed, epoch, int(index), *b'augment')
         pipeline.set_random_state(generator, random.Random(int(generator.integers(2**63))))
         results.append(pipeline(image=image)['image'])
     if torch.is_tensor(results[0]): batch = torch.stack(results)
@@ -118,12 +118,12 @@ def keyed_uniform(
     epoch: int,            # of the draw
     indices: torch.Tensor, # int64 (B,), the images' places in their set
     num_draws: int,        # how many numbers an image
-) -> torch.Tensor:         # float64 (B, num_draws) in [0, 1), on the device of `indices`
+) -> torch.Tensor:         # float32 (B, num_draws) in [0, 1), on the device of `indices`
     "Uniform numbers whose row `i` is a pure function of `(seed, epoch, indices[i])`, by hashing."
     mixed = torch.zeros_like(indices)
     for part in (seed, epoch, indices): mixed = _splitmix(mixed ^ part)
     draws = _splitmix(mixed[:, None] ^ torch.arange(num_draws, device=indices.device))
-    return _shift(draws, 11).double() * 2**-53
+    return _shift(draws, 40).float() * 2**-24
 
 # %% ../nbs/02_transforms.ipynb #68888337
 def _crop(images, top, left, padding):

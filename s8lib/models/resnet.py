@@ -141,6 +141,7 @@ def summary(
     input_shape: tuple = (3, 32, 32),   # channels, height and width of one image
 ) -> Summary:                           # a row a layer
     "A network's layers with output shapes and parameter counts, by running it once through torchinfo."
-    layers = torchinfo.summary(model, input_size=(1, *input_shape), verbose=0).summary_list
+    device = next(model.parameters()).device # or torchinfo would move the model to a GPU
+    layers = torchinfo.summary(model, input_size=(1, *input_shape), device=device, verbose=0).summary_list
     return Summary(SummaryRow(layer.class_name, tuple(layer.output_size), layer.num_params if layer.is_leaf_layer else 0)
                    for layer in _in_order_of_completion(layers))
