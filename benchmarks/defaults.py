@@ -13,9 +13,10 @@ from pathlib import Path
 import torch
 from fastcore.script import call_parse
 
-from s8lib.data import image_folder, shapes, channel_stats, stratified_split
+from s8lib.data import channel_stats, stratified_split
+from s8lib.datasets import image_folder, shapes
 from s8lib.engine import describe_machine, place, seed_everything
-from s8lib.main import fit, make_optimizer, make_train_loader
+from s8lib.training import fit, make_optimizer, make_train_loader
 from s8lib.models.resnet import resnet18
 from s8lib.transforms import Recipe
 

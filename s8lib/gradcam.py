@@ -17,7 +17,8 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 from torch import nn
-from tqdm.std import tqdm
+
+from .progress import progress_bar
 
 from .activations import (CamError, LayerError, NonFiniteError, TargetError, as_map, choose_layer, images_for,
                                layer_name, private_copy, record, tokens_to_map)
@@ -255,7 +256,7 @@ def _explain(
     "Maps in batches, on a private copy, with a graph of their own whatever the caller's grad mode."
     if method not in METHODS: raise CamError(f'no method {method!r}; there are {", ".join(METHODS)}')
     names, batches = [layer_name(model, layer) for layer in layers], []
-    with torch.inference_mode(False), torch.enable_grad(), tqdm(total=len(images), unit='image', disable=not progress) as bar:
+    with torch.inference_mode(False), torch.enable_grad(), progress_bar(len(images), 'maps', progress) as bar:
         private = private_copy(model)
         for some, classes in zip(images.split(batch_size), targets.split(batch_size)):
             batches.append(_batch_maps(private, names, images_for(private, some), classes, score, method, reshape, batch_size))

@@ -49,7 +49,7 @@ def explain(
     model: nn.Module,            # (B,C,H,W) to (B,classes) logits, with a map larger than 7×7 inside
     image_set: ImageSet,         # usually the test set
     stats: ChannelStats,         # that the model was trained with
-    n: int = 10,                 # at most so many mistakes
+    num_mistakes: int = 10,      # at most so many
     order: str = 'loss',         # which mistakes: 'loss', 'confidence' or 'index', see `misclassified`
     device: str | torch.device | None = None,  # the model is moved there; None leaves it where it is
     predictions: Predictions | None = None,    # of this model on this set, if they have been made already
@@ -59,7 +59,7 @@ def explain(
     if predictions is None: predictions = predict(model, image_set, stats, device=device, progress=progress)
     if not np.array_equal(predictions.labels, image_set.labels):
         raise OptionError('the predictions are of another set than image_set: leave them out, or pass the set that they were made on')
-    mistakes = misclassified(predictions, n, order)
+    mistakes = misclassified(predictions, num_mistakes, order)
     images = image_set.images[mistakes.index.numpy()]
     if not len(mistakes): return Explanation(predictions, mistakes, images, None, None)
     if device is not None: model.to(device)
@@ -69,11 +69,11 @@ def explain(
 # %% ../nbs/08_report.ipynb #d9792d91
 def _confusions(
     predictions: Predictions, # of the whole set
-    n: int = 3,               # at most so many
+    most: int = 3,            # at most so many
 ) -> str:                     # one sentence
     "The pairs of classes that are mixed up most, in words."
     matrix = confusion_matrix(predictions).fill_diagonal_(0)
-    counts, places = matrix.flatten().topk(min(n, matrix.numel()))
+    counts, places = matrix.flatten().topk(min(most, matrix.numel()))
     pairs = [(*divmod(int(place), len(matrix)), int(count)) for count, place in zip(counts, places) if count]
     words = [f'{predictions.classes[true]} was called {predictions.classes[called]} {count}×' for true, called, count in pairs]
     return f'Most often: {"; ".join(words)}.' if words else 'No image was called by a wrong name.'
