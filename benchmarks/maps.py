@@ -1,0 +1,105 @@
+"""The scores of `s8lib.faithfulness` for each kind of class activation map, on a trained network.
+
+    python benchmarks/maps.py --run RUN_FOLDER                       # images where the run found them
+    python benchmarks/maps.py --run RUN_FOLDER --data-dir FOLDER     # FOLDER/test/<class>/*
+
+Half of the images are ones that the network gets wrong, and the map is of the class that it predicts. A random map and a
+centre Gaussian are scored on the same images, and each score comes with the standard error of its difference to the random
+map, image by image: a method that is not two of them away has shown nothing. The files are written after each row.
+"""
+import json
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from fastcore.script import call_parse
+
+from s8lib.engine import describe_machine
+from s8lib.faithfulness import centre_gaussian, deletion, drop_and_increase, insertion, random_maps, randomization, road
+from s8lib.gradcam import METHODS, cam
+from s8lib.main import open_run
+from s8lib.transforms import normalize
+
+BETTER = dict(deletion='lower', insertion='higher', drop='lower', increase='higher', road='higher')
+SLOW = 'scorecam', 'ablationcam' # a forward for each channel of each image
+
+def spread(found, count):
+    "`count` of these indices, evenly spaced."
+    return found[torch.linspace(0, len(found) - 1, min(count, len(found))).round().long()]
+
+def choose_images(predictions, num_images):
+    "Indices of as many mistakes as right answers, each evenly spaced over the set."
+    wrong = spread((~predictions.correct).nonzero()[:, 0], num_images // 2)
+    return torch.cat([wrong, spread(predictions.correct.nonzero()[:, 0], num_images - len(wrong))])
+
+def score_images(model, images, maps, targets):
+    "Each score of each image."
+    drop, rose = drop_and_increase(model, images, maps, targets)
+    return dict(deletion=deletion(model, images, maps, targets), insertion=insertion(model, images, maps, targets),
+                drop=drop, increase=rose.float(), road=road(model, images, maps, targets))
+
+def summary(scores, random):
+    "Mean of each score, and the standard error of its difference to the random map's."
+    return {name: dict(mean=values.mean().item(), error=((values - random[name]).std() / len(values) ** .5).item())
+            for name, values in scores.items()}
+
+def page(setting, rows):
+    "The table in Markdown."
+    def text(row, name): return f"{row[name]['mean']:.3f}" + (f" ± {row[name]['error']:.3f}" if row['map'] != 'random' else '')
+    def similar(row): return f"{row['randomization']:.2f}" if row['randomization'] is not None else ''
+    machine, left_out = setting['machine'], [method for method in METHODS if method not in [row['map'] for row in rows]]
+    lines = [f"{setting['model']} after {setting['epochs']} epochs on {setting['data']}, test accuracy {setting['test_accuracy']:.2%}. "
+             f"{setting['images']} test images, {setting['mistakes']} of them misclassified; the predicted class; layer `{setting['layer']}`. "
+             f"s8lib {setting['s8lib']}, torch {machine['torch']}, Python {machine['python']}, {machine.get('gpu', machine['processor'])}, "
+             f"threads: {machine['threads']}.", '',
+             '± is the standard error of the difference to the random map on the same images; a difference of less than two of them shows '
+             f"nothing. Randomization is the mean rank correlation with the map of the trained network while its layers lose their weights, "
+             f"from the last one down, on {setting['cascade_images']} of the images; it is left empty for {' and '.join(SLOW)}, which take a "
+             'forward for each channel. Seconds are those of the maps alone.', '',
+             '| map | ' + ' | '.join(f'{name} ({better})' for name, better in BETTER.items()) + ' | randomization (lower) | blank | seconds |',
+             '|---' * (len(BETTER) + 4) + '|']
+    lines += [f"| {row['map']} | " + ' | '.join(text(row, name) for name in BETTER) + f" | {similar(row)} | {row['blank']} | {row['seconds']:.1f} |"
+              for row in rows]
+    if left_out: lines += ['', f"Not measured here: {', '.join(left_out)}."]
+    return '\n'.join(lines) + '\n'
+
+@call_parse
+def main(
+    run: str,                 # the folder of a run
+    data_dir: str = None,     # where the images are now, if they have moved
+    data_name: str = None,    # what to call these data in the result
+    num_images: int = 40,     # of the test set, half of them misclassified
+    cascade_images: int = 8,  # of these, for the randomization
+    layer: str = 'features',  # name of the layer
+    methods: str = ','.join(METHODS), # names, separated by commas
+    device: str = 'cpu',      # where it all runs
+    out: str = None,          # .md and .json are written
+):
+    "Score each kind of map on a trained network."
+    opened = open_run(run, data_dir, device)
+    model, chosen = opened.model, choose_images(opened.predictions, num_images)
+    images = normalize(opened.test.images[chosen.numpy()], opened.stats).to(device)
+    targets, few = opened.predictions.predicted[chosen].to(device), spread(torch.arange(len(chosen)), cascade_images).to(device)
+    setting = dict(model=opened.config['model'], epochs=len(opened.history), test_accuracy=opened.history[-1]['test_accuracy'],
+                   data=data_name or opened.config['dataset'], images=len(chosen), mistakes=int((~opened.predictions.correct[chosen]).sum()),
+                   test_images=len(opened.test), cascade_images=len(few), layer=layer, s8lib=version('s8lib'),
+                   machine=describe_machine(torch.device(device)))
+    out, rows, random = Path(out or f'benchmarks/results/maps-{"gpu" if device.startswith("cuda") else "cpu"}'), [], None
+    for name in ('random', 'centre Gaussian', *methods.split(',')):
+        start, blank, similar = time.perf_counter(), 0, None
+        if name == 'random': maps = random_maps(images)
+        elif name == 'centre Gaussian': maps = centre_gaussian(images)
+        else:
+            found = cam(model, images, targets, layer, name)
+            maps, blank = found.upsample(images.shape[2:])[:, 0], int(found.blank.sum())
+        seconds, scores = time.perf_counter() - start, score_images(model, images, maps, targets)
+        random = random or scores
+        if name in METHODS and name not in SLOW:
+            cascade = randomization(model, images[few], targets[few], layer, name)
+            similar = sum(cascade.values()) / len(cascade)
+        rows.append(dict(map=name, **summary(scores, random), randomization=similar, blank=blank, seconds=seconds))
+        print(f"{name:16}", {key: round(rows[-1][key]['mean'], 3) for key in BETTER}, similar, f'{time.perf_counter() - start:.0f} s', flush=True)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.with_suffix('.md').write_text(page(setting, rows), encoding='utf-8')
+        out.with_suffix('.json').write_text(json.dumps(dict(setting=setting, rows=rows), indent=1) + '\n', encoding='utf-8')
