@@ -11,7 +11,7 @@ setup(
     version=settings['version'],
     packages=find_packages(include=[name, f'{name}.*']),
     install_requires=settings['requirements'].split(),
-    extras_require={'dev': settings['dev_requirements'].split()},
+    extras_require={'dev': settings['dev_requirements'].split(), 'benchmark': settings['benchmark_requirements'].split()},
     # `nbdev` finds the documentation of a package by its entry point; a table in pyproject.toml would hide the scripts
     entry_points={'console_scripts': settings['console_scripts'].split(), 'nbdev': [f'{name} = {name}._modidx:d']},
 )
