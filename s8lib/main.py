@@ -154,7 +154,7 @@ def train(
     device: str = 'auto',           # 'auto', 'cuda', 'mps' or 'cpu'
     precision: str = 'auto',        # 'auto', 'float32', 'bfloat16' or 'float16'
     runs_dir: str = 'runs',         # where the run's folder is made
-    progress: bool = True,          # whether progress bars are shown
+    progress: bool = True,          # bars with the time left; `--no-progress` turns them off
 ) -> Run:                           # the model with its data and history, saved in `run.folder`
     "Train a ResNet and save the run: config.json, metrics.jsonl, model.safetensors, TensorBoard's events. Raises `OptionError`, `DataError`, `DivergedError`."
     options = locals() # must stay the first line: the options as they were given
