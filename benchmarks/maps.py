@@ -2,16 +2,13 @@
 
     python benchmarks/maps.py --run RUN_FOLDER                       # images where the run found them
     python benchmarks/maps.py --run RUN_FOLDER --data-dir FOLDER     # FOLDER/test/<class>/*
-    python benchmarks/maps.py --peers                                # the cost of the curves beside grad-cam's and torchcam's
 
 Half of the images are ones that the network gets wrong, and the map is of the class that it predicts. A random map and a
 centre Gaussian are scored on the same images, and each score comes with the standard error of its difference to the random
 map, image by image: a method that is not two of them away has shown nothing. The files are written after each row.
 """
 import json
-import statistics
 import time
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -19,10 +16,9 @@ import torch
 from fastcore.script import call_parse
 
 from s8lib.engine import describe_machine
-from s8lib.faithfulness import FRACTIONS, centre_gaussian, deletion, drop_and_increase, insertion, random_maps, randomization, road
+from s8lib.faithfulness import centre_gaussian, deletion, drop_and_increase, insertion, random_maps, randomization, road
 from s8lib.gradcam import METHODS, cam
 from s8lib.main import open_run
-from s8lib.models.resnet import resnet18
 from s8lib.transforms import normalize
 
 BETTER = dict(deletion='lower', insertion='higher', drop='lower', increase='higher', road='higher')
@@ -69,68 +65,6 @@ def page(setting, rows):
     if left_out: lines += ['', f"Not measured here: {', '.join(left_out)}."]
     return '\n'.join(lines) + '\n'
 
-def both_curves(model, images, targets):
-    "Grad-CAM, deletion and insertion by s8lib."
-    maps = cam(model, images, targets, 'features').upsample(images.shape[2:])[:, 0]
-    return deletion(model, images, maps, targets), insertion(model, images, maps, targets)
-
-def both_curves_torchcam(model, images, targets):
-    "The same by torchcam, with as many points; its insertion begins at the mean colour."
-    import torchcam.methods
-    from torchcam.metrics import DeletionInsertionMetric
-    with torchcam.methods.GradCAM(model, model.features) as extractor:
-        metric = DeletionInsertionMetric(extractor, partial(torch.softmax, dim=-1), steps=16, batch_size=256)
-        metric.update(images, targets.tolist())
-
-def road_grad_cam(model, images, maps, targets):
-    "ROAD by grad-cam, with the same fractions."
-    from pytorch_grad_cam.metrics.road import ROADCombined
-    from pytorch_grad_cam.utils.model_targets import ClassifierOutputSoftmaxTarget
-    chosen = [ClassifierOutputSoftmaxTarget(int(target)) for target in targets]
-    ROADCombined(percentiles=[round(100 * fraction) for fraction in FRACTIONS])(images, maps.numpy(), chosen, model)
-
-def forwards_of(run, model_type):
-    "Images that go through models of this type in one call, private copies too."
-    counted = []
-    def count(module, args, output):
-        if type(module) is model_type: counted.append(len(args[0]))
-    handle = torch.nn.modules.module.register_module_forward_hook(count)
-    try: run()
-    finally: handle.remove()
-    return sum(counted)
-
-def seconds_of(run):
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
-
-def compare_peers(out, count=8, repeats=3):
-    "Forwards an image that the curves need, counted, and their time in forwards; an untrained ResNet-18 has the same cost."
-    torch.manual_seed(0)
-    model, images, targets = resnet18().eval(), torch.randn(count, 3, 32, 32), torch.arange(count) % 10
-    maps = cam(model, images, targets, 'features').upsample(32)[:, 0]
-    def forward():
-        with torch.no_grad(): model(images)
-    runs = {'one forward': forward,
-            'Grad-CAM, deletion and insertion, 16 steps: s8lib': partial(both_curves, model, images, targets),
-            'Grad-CAM, deletion and insertion, 16 steps: torchcam': partial(both_curves_torchcam, model, images, targets),
-            'ROAD of given maps, 5 fractions: s8lib': partial(road, model, images, maps, targets),
-            'ROAD of given maps, 5 fractions: grad-cam': partial(road_grad_cam, model, images, maps, targets)}
-    counts = {name: forwards_of(run, type(model)) / count for name, run in runs.items()} # also the warm-up
-    times = {name: [] for name in runs}
-    for _ in range(repeats):
-        for name, run in runs.items(): times[name].append(seconds_of(run))
-    base = statistics.median(times['one forward'])
-    rows = [dict(what=name, forwards=counts[name], time_in_forwards=statistics.median(times[name]) / base) for name in runs]
-    setting = dict(images=count, repeats=repeats, machine=describe_machine(torch.device('cpu')),
-                   **{name: version(name) for name in ('s8lib', 'grad-cam', 'torchcam')})
-    lines = [f"ResNet-18 at 32x32, {count} images, medians of {repeats}; s8lib {setting['s8lib']}, grad-cam {setting['grad-cam']}, torchcam "
-             f"{setting['torchcam']}, torch {setting['machine']['torch']}, {setting['machine']['processor']}, threads: {setting['machine']['threads']}.",
-             '', '| for each image | forwards, counted | time, in forwards |', '|---|---|---|']
-    lines += [f"| {row['what']} | {row['forwards']:.1f} | {row['time_in_forwards']:.1f} |" for row in rows]
-    write(out, setting, rows, '\n'.join(lines) + '\n')
-    print('\n'.join(lines))
-
 def write(out, setting, rows, text):
     "The page and the numbers."
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -147,11 +81,9 @@ def main(
     layer: str = 'features',  # name of the layer
     methods: str = ','.join(METHODS), # names, separated by commas
     device: str = 'cpu',      # where it all runs
-    peers: bool = False,      # compare the cost of the curves with grad-cam's and torchcam's instead
     out: str = None,          # .md and .json are written
 ):
     "Score each kind of map on a trained network."
-    if peers: return compare_peers(Path(out or 'benchmarks/results/maps-forwards'))
     if run is None: raise SystemExit('--run: give the folder of a run')
     opened = open_run(run, data_dir, device)
     model, chosen = opened.model, choose_images(opened.predictions, num_images)
