@@ -122,7 +122,8 @@ def _list_images(folder):
     suffixes = Image.registered_extensions()
     samples = [(path, label) for label, name in enumerate(classes) for path in sorted((folder / name).rglob('*'))
                if path.suffix.lower() in suffixes and not path.name.startswith('.')]
-    empty = [name for label, name in enumerate(classes) if label not in {label for _, label in samples}]
+    filled = {label for _, label in samples}
+    empty = [name for label, name in enumerate(classes) if label not in filled]
     if empty or not samples: raise DataError(f'{folder} has no images of {", ".join(empty) or "any class"}; they are expected as <class>/<image> in it')
     return classes, samples
 

@@ -185,7 +185,7 @@ def train(
                           number_format, valid_set, stats, record.step, record.epoch, progress)
         except DivergedError as error: raise DivergedError(f'{error}. They are saved in {folder}') from error
         finally: record.save()
-        finished = len(history) == options['epochs'] and record.predictions is not None # else the weights have moved on since the last test
+        finished = len(history) == options['epochs'] # else the weights have moved on since the last test
         predictions = record.predictions if finished else test_epoch(network, test_set, test_stats, number_format, progress=progress)
         log.hyperparameters(config, dict(accuracy=predictions.accuracy, loss=predictions.loss))
     return Run(folder, network, train_set, test_set, test_stats, history, config, predictions)

@@ -206,9 +206,10 @@ def fit(
             tested = test_epoch(model, test_set, stats, precision, on_batch=shown.bar.update)
             valid = valid_set and test_epoch(model, valid_set, valid_stats or stats, precision, on_batch=shown.bar.update)
             good.keep()
-            history.append(_epoch_row(epoch + 1, trained, tested, valid, optimizer, time.perf_counter() - start))
-            if on_epoch: on_epoch(history[-1], tested)
-            shown.tested(history[-1])
+            row = _epoch_row(epoch + 1, trained, tested, valid, optimizer, time.perf_counter() - start)
+            if on_epoch: on_epoch(row, tested)
+            history.append(row) # last, so that after Ctrl-C no epoch counts as finished that was not passed on
+            shown.tested(row)
     except DivergedError as error: raise DivergedError(f'in epoch {len(history) + 1}: {error}') from error
     except NonFiniteLogits as error:
         good.restore()
