@@ -317,6 +317,18 @@ def measure_epochs(job, rounds):
     return rows + [{'variant': name, 'images/s': reason} for name, reason in missing.items()]
 
 
+def count_waits(job):
+    "How often an epoch of s8lib makes the processor wait for the GPU, as PyTorch notices it; one is the end of the epoch."
+    model = new_model(job)
+    epoch = ours(job, model, make_optimizer(model, learning_rate=LEARNING_RATE))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter('always')
+        torch.cuda.set_sync_debug_mode('warn')
+        try: epoch(0)
+        finally: torch.cuda.set_sync_debug_mode('default')
+    return sum('synchroniz' in str(warning.message) for warning in caught)
+
+
 def measure_run(job, epochs, bare_rate):
     "A whole run with a test after each epoch, against as many epochs of bare steps."
     model, bare_epoch = new_model(job), len(job.train_set) / bare_rate
@@ -327,7 +339,7 @@ def measure_run(job, epochs, bare_rate):
     synchronize(job.device)
     seconds, later = time.perf_counter() - start, statistics.median(row['seconds'] for row in history[1:] or history)
     return {'epochs': epochs, 'seconds': seconds, 'to bare steps': seconds / (epochs * bare_epoch), 'first epoch s': history[0]['seconds'],
-            'median later epoch s': later, 'later epoch to bare steps': later / bare_epoch}
+            'median later epoch s': later, 'later epoch to bare steps': later / bare_epoch} | ({'waits in an epoch': count_waits(job)} if job.on_gpu else {})
 
 
 def write_images(image_set, folder):

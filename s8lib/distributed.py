@@ -6,7 +6,7 @@ Docs: https://s8lib.github.io/s8lib/distributed.html.md"""
 
 # %% auto #0
 __all__ = ['ALONE', 'BATCH_NORMS', 'World', 'join_world', 'check_shares', 'WorkerError', 'run_in_processes', 'SyncedBatchNorm2d',
-           'distribute']
+           'distribute', 'share_buffers']
 
 # %% ../nbs/11_distributed.ipynb #9a323970
 import json
@@ -217,3 +217,11 @@ def distribute(
     "Make a model's copies train as one. Raises `OptionError` for an unknown `batch_norm`."
     synchronise = choose(batch_norm, BATCH_NORMS, 'batch_norm')
     return model if world.size == 1 else DistributedDataParallel(synchronise(model))
+
+def share_buffers(
+    model: nn.Module, # whose buffers become those of the first process, in place
+    world: World,     # all processes must call
+):
+    "Let all processes test the model that the first one saves."
+    if world.size > 1:
+        for buffer in model.buffers(): dist.broadcast(buffer, 0)

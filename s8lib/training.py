@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from .data import ChannelStats, ImageSet, OptionError, choose
-from .distributed import ALONE, World, distribute
+from .distributed import ALONE, World, distribute, share_buffers
 from .engine import autocast
 from .optimizers import SCHEDULES, make_optimizer, make_schedule
 from .predictions import NonFiniteLogits, Predictions, predict
@@ -191,6 +191,7 @@ def fit(
             shown.epoch(epoch + 1)
             loader.set_epoch(epoch)
             trained_as = train_epoch(trained, loader, optimizer, steps, label_smoothing, precision, scaler, after_step, world)
+            share_buffers(model, world)
             tested, valid = test(test_set, stats), valid_set and test(valid_set, valid_stats or stats)
             good.keep()
             row = _epoch_row(epoch + 1, trained_as, tested, valid, optimizer, time.perf_counter() - start)
@@ -201,6 +202,8 @@ def fit(
         good.restore()
         advice = '' if isinstance(error, DivergedError) else '. Take a smaller learning rate'
         raise DivergedError(f'in epoch {len(history) + 1}: {error}; the model holds the weights of epoch {len(history)}{advice}') from error
-    except KeyboardInterrupt: note(shown.bar, f'stopped after {len(history)} of {epochs} epochs')
+    except KeyboardInterrupt:
+        if world.size > 1: raise # the others are waiting in the middle of a step
+        note(shown.bar, f'stopped after {len(history)} of {epochs} epochs')
     finally: shown.bar.close()
     return history

@@ -22,6 +22,7 @@ from .data import ChannelStats, OptionError, keyed_generator
 
 # %% ../nbs/02_transforms.ipynb #8a0ecdbd
 @lru_cache # so that a device waits for each constant once, not once a batch
+@torch.inference_mode(False) # a constant first made in there could not be used in training later
 def _constant(values, device): return torch.tensor(values, dtype=torch.float32, device=device)[:, None, None]
 
 def _per_channel(values, like): return _constant(tuple(values), like.device)
