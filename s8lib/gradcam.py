@@ -150,6 +150,18 @@ def _scorecam_weights(
     return (kept.to(scores) @ scores.T).softmax(0).T
 
 # %% ../nbs/03_gradcam.ipynb #bd98b76f
+def _fan_out(
+    model: nn.Module, # Private copy with a layer that multiplies its batch
+    image: torch.Tensor, # (1, C, H, W)
+    num_copies: int, # That the layer makes
+) -> torch.Tensor: # (num_copies, classes)
+    "The logits of all copies; where they cannot part inside the model they part before it."
+    try:
+        logits = model(image)
+        if len(logits) == num_copies: return logits
+    except RuntimeError: pass # shapes that do not fit; anything else is raised again below
+    return model(image.expand(num_copies, -1, -1, -1))
+
 def _ablationcam_weights(
     model: nn.Module, # Private copy
     name: str, # The layer whose channels are removed
@@ -160,7 +172,7 @@ def _ablationcam_weights(
     reshape: Callable|None, # From the layer's output to (N, C, h, w), as a view
     batch_size: int, # Copies in a forward
 ) -> torch.Tensor: # Weight of each channel (K, channels)
-    "$w_k = y^c - y^c_{A_k = 0}$ (Desai and Ramaswamy 2020, eq. 3, undivided); raises `LayerError` if copies cannot fan out."
+    "$w_k = y^c - y^c_{A_k = 0}$ (Desai and Ramaswamy 2020, eq. 3, undivided); raises `LayerError` for a `reshape` that copies."
     def remove(channels, module, args, output):
         copies = output.expand(len(channels), *output.shape[1:]).clone()
         view = reshape(copies) if reshape else copies
@@ -171,10 +183,8 @@ def _ablationcam_weights(
     falls = []
     for channels in torch.arange(num_channels, device=logits.device).split(batch_size):
         handle = model.get_submodule(name).register_forward_hook(partial(remove, channels))
-        falls.append(logits - model(image))
+        falls.append(logits - _fan_out(model, image, len(channels)))
         handle.remove()
-        if len(falls[-1]) != len(channels):
-            raise LayerError(f'what follows layer {name!r} does not take another batch size; choose the end of a block')
     return (torch.cat(falls).to(scores) @ scores.T).T
 
 # %% ../nbs/03_gradcam.ipynb #9000a285
