@@ -65,12 +65,18 @@ def interval(values):
     values = torch.tensor(values, dtype=torch.float64)
     return student.ppf(.975, len(values) - 1) * values.std().item() / len(values)**.5 if len(values) > 1 else None
 
+def finished(out):
+    "The runs that are in the result file already."
+    kept = Path(out).with_suffix('.json')
+    return json.loads(kept.read_text(encoding='utf-8'))['runs'] if kept.is_file() else []
+
 def write(out, setting, runs):
     "The result as JSON and as a table."
     machine = setting['machine']
     lines = [f"ResNet-18 of width {setting['width']}, {setting['data']}: {setting['train_images']:,} training images, {setting['epochs']} epochs, "
              f"batch {setting['batch_size']}; accuracy on {setting['tested_on']}; {machine.get('gpu', machine['processor'])}, torch {machine['torch']}.", '',
              '| trained with | accuracy, mean | 95% interval | each seed | averaged with the mirror image |', '|---|---|---|---|---|']
+    runs = sorted(runs, key=lambda run: ([*LADDER, *WITHOUT, *PEER].index(run['name']), run['seed']))
     for name in dict.fromkeys(run['name'] for run in runs):
         values, mirrored = ([run[what] for run in runs if run['name'] == name] for what in ('accuracy', 'mirror_averaged'))
         half = interval(values)
@@ -88,6 +94,7 @@ def main(
     epochs: int = 20,         # of each run
     batch_size: int = 64,     # images in a batch
     seeds: int = 3,           # runs of each row
+    first_seed: int = 0,      # of them, so that several commands can share the work
     rows: str = 'ladder',     # 'ladder', 'without', 'peer', or several with a comma between them
     valid: bool = False,      # measure on as many images, held out of the training images
     out: str = None,          # .md and .json are written; by default benchmarks/results/recipe-width-N
@@ -99,14 +106,12 @@ def main(
     device, out = pick_device(), out or f'benchmarks/results/recipe-width-{width}'
     setting = dict(data=data_name or ('images of a folder' if data_dir else 'shapes'), train_images=len(train_set), width=width, epochs=epochs,
                    batch_size=batch_size, tested_on=f'{len(test_set):,} {"held-out training" if valid else "test"} images', machine=describe_machine(device))
-    kept = Path(out).with_suffix('.json')
-    runs = json.loads(kept.read_text(encoding='utf-8'))['runs'] if kept.is_file() else []
     chosen = {name: options for group in rows.split(',') for name, options in ROWS[group].items()}
-    for seed in range(seeds):
+    for seed in range(first_seed, first_seed + seeds):
         for name, options in chosen.items():
-            if any((run['name'], run['seed']) == (name, seed) for run in runs): continue
+            if any((run['name'], run['seed']) == (name, seed) for run in finished(out)): continue
             start = time.perf_counter()
             plain, mirrored = accuracies(train_set, test_set, width, seed, device, **dict(epochs=epochs, batch_size=batch_size) | options)
-            runs.append(dict(name=name, seed=seed, accuracy=plain, mirror_averaged=mirrored, seconds=round(time.perf_counter() - start)))
-            print(f"{plain:7.2%}  {mirrored:7.2%}  seed {seed}  {name}  {runs[-1]['seconds']} s", flush=True)
-            write(out, setting, runs)
+            run = dict(name=name, seed=seed, accuracy=plain, mirror_averaged=mirrored, seconds=round(time.perf_counter() - start))
+            print(f"{plain:7.2%}  {mirrored:7.2%}  seed {seed}  {name}  {run['seconds']} s", flush=True)
+            write(out, setting, finished(out) + [run])

@@ -11,7 +11,6 @@ __all__ = ['NORMALIZE_BY', 'check_size', 'train', 'save_report', 'train_command'
 # %% ../nbs/14_main.ipynb #02ed62c1
 import sys
 import warnings
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -27,7 +26,7 @@ from .gradcam import CamError
 from .optimizers import make_optimizer, make_schedule
 from .plots import plot_history
 from .predictions import class_accuracy
-from .recipes import fill_in
+from .recipes import batch_size_for, fill_in
 from .report import Explanation, explain, write_report
 from .runs import MODELS, Run, RunRecord, load_splits, new_folder, open_run
 from .tensorboard import TensorBoardLog
@@ -67,22 +66,27 @@ def _train(options):
     make_model, normalize_by = choose(asked.model, MODELS, 'model'), choose(asked.normalize_by, NORMALIZE_BY, 'way to normalize')
     device = pick_device(asked.device)
     precision = pick_precision(device, asked.precision)
-    with join_world(device) as world, fits_in_memory(asked.batch_size):
+    with join_world(device) as world:
         progress = asked.progress and world.first
         train_set, valid_set, test_set = _load_in_turn(world, device, asked.dataset, asked.data_dir, asked.size, asked.valid_fraction, asked.seed, progress)
         check_size(train_set)
         stats = channel_stats(train_set)
         test_stats = normalize_by(stats, test_set)
-        loader = make_train_loader(train_set, stats, augmentation, asked.batch_size, asked.executor, asked.seed, asked.workers, device, world)
+        batch_size = asked.batch_size or batch_size_for(len(train_set), world.size)
+        loader = make_train_loader(train_set, stats, augmentation, batch_size, asked.executor, asked.seed, asked.workers, device, world)
         compiled = pick_compile(device, asked.compile, asked.epochs * len(train_set))
         seed_everything(asked.seed)
         network = place(make_model(len(train_set.classes), train_set.images.shape[-1]), device)
         optimizer = make_optimizer(network, asked.optimizer, asked.learning_rate, asked.weight_decay)
-        training = partial(fit, network, loader, test_set, test_stats, asked.epochs, optimizer, asked.schedule, asked.label_smoothing, precision,
-                           compiled, valid_set, stats, world, asked.batch_norm, progress=progress)
-        if not world.first: return training() and None
 
-        config = options | dict(classes=train_set.classes, train_images=len(train_set), test_images=len(test_set),
+        def training(**reports):
+            with fits_in_memory(batch_size):
+                return fit(network, loader, test_set, test_stats, asked.epochs, optimizer, asked.schedule, asked.label_smoothing, precision,
+                           compiled, valid_set, stats, world, asked.batch_norm, progress=progress, **reports)
+
+        if not world.first: training(); return None
+
+        config = options | dict(batch_size=batch_size, classes=train_set.classes, train_images=len(train_set), test_images=len(test_set),
             converted=dict(train=train_set.converted, test=test_set.converted), mean=stats.mean, std=stats.std, test_mean=test_stats.mean,
             test_std=test_stats.std, processes=world.size, compiled=compiled, machine=describe_machine(device))
         folder = new_folder(asked.runs_dir, f'{asked.dataset}-{asked.model}')
@@ -106,7 +110,7 @@ def train(
     model: str = 'resnet18',        # 'resnet18' or 'resnet34'
     recipe: str = None,             # 'muon' or 'assignment': what is taken where nothing is said; by default 'assignment' for shapes, otherwise 'muon'
     epochs: int = None,             # passes over the training images; by default 3 for shapes, otherwise 20
-    batch_size: int = None,         # images in a training batch, of all processes together; by default the recipe's, 16 for shapes
+    batch_size: int = None,         # images in a training batch, of all processes together; by default the recipe's, a hundredth of the images for muon
     optimizer: str = None,          # 'muon', 'sgd' (Nesterov momentum), 'adam' or 'adamw'
     learning_rate: float = None,    # peak rate; by default what suits optimizer and dataset
     schedule: str = None,           # 'triangle', 'one-cycle', 'cosine' or 'constant', per step
@@ -132,6 +136,7 @@ def train(
     "Train a ResNet and save the run: config.json, metrics.jsonl, model.safetensors, TensorBoard's events. Raises `OptionError`, `DataError`, `DivergedError`."
     options = locals() # must stay the first line: the options as they were given
     options = fill_in(dataset, recipe, options)
+    if batch_size is not None: at_least(1, batch_size=batch_size)
     at_least(0, seed=seed, workers=workers, weight_decay=options['weight_decay']); at_least(1, processes=processes)
     if processes == 1: return _train(options)
     folder = run_in_processes(_train_in_worker, processes, options)[0]
