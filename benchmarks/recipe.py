@@ -44,7 +44,9 @@ WITHOUT = {
 # KellerJordan/cifar10-zoo, train_resnet18_94.py: 26 epochs, batch 500; there the padding is reflected, here it is black
 PEER = {'the 26-epoch recipe': dict(optimizer='sgd', learning_rate=.2, weight_decay=5e-4, schedule='triangle', label_smoothing=0., padding=4,
                                     flip='random', cutout=12, cutout_kind='inside', epochs=26, batch_size=500)}
-ROWS = dict(ladder=LADDER, without=WITHOUT, peer=PEER)
+# for few images, where batches of 500 leave it too few steps
+PEER_64 = {'the 26-epoch recipe in batches of 64, rate 0.05': PEER['the 26-epoch recipe'] | dict(learning_rate=.05, batch_size=64)}
+ROWS = dict(ladder=LADDER, without=WITHOUT, peer=PEER, peer64=PEER_64)
 
 def accuracies(train_set, test_set, width, seed, device, optimizer, learning_rate, weight_decay, schedule, label_smoothing, epochs, batch_size, **augmentation):
     "Train, and test at the end: plain, and averaged with the mirror images."
@@ -76,7 +78,7 @@ def write(out, setting, runs):
     lines = [f"ResNet-18 of width {setting['width']}, {setting['data']}: {setting['train_images']:,} training images, {setting['epochs']} epochs, "
              f"batch {setting['batch_size']}; accuracy on {setting['tested_on']}; {machine.get('gpu', machine['processor'])}, torch {machine['torch']}.", '',
              '| trained with | accuracy, mean | 95% interval | each seed | averaged with the mirror image |', '|---|---|---|---|---|']
-    runs = sorted(runs, key=lambda run: ([*LADDER, *WITHOUT, *PEER].index(run['name']), run['seed']))
+    runs = sorted(runs, key=lambda run: ([name for rows in ROWS.values() for name in rows].index(run['name']), run['seed']))
     for name in dict.fromkeys(run['name'] for run in runs):
         values, mirrored = ([run[what] for run in runs if run['name'] == name] for what in ('accuracy', 'mirror_averaged'))
         half = interval(values)
@@ -95,7 +97,7 @@ def main(
     batch_size: int = 64,     # images in a batch
     seeds: int = 3,           # runs of each row
     first_seed: int = 0,      # of them, so that several commands can share the work
-    rows: str = 'ladder',     # 'ladder', 'without', 'peer', or several with a comma between them
+    rows: str = 'ladder',     # of 'ladder', 'without', 'peer' and 'peer64'; several with a comma between them
     valid: bool = False,      # measure on as many images, held out of the training images
     out: str = None,          # .md and .json are written; by default benchmarks/results/recipe-width-N
 ):
