@@ -267,7 +267,7 @@ def page(setting, counts, times, agreement):
         '# Scores of maps, side by side',
         f"ResNet-18 of s8lib, {setting['width']} channels wide, random weights, 32x32, one channel. " + ', '.join(f'{name} {value}' for name, value in setting.items()) + '.',
         '## Images through the network', NOTE, table(counts), f"A third or less: {', '.join(reached(counts)) or 'nothing'}. " + WHY,
-        f"All scores of a map together take {ours:.1f} forwards an image, and {theirs:.0f} with torchcam for the curves and the drop and grad-cam for ROAD.",
+        f"All scores of a map together take {ours:.1f} forwards an image, the logits being known, and {theirs:.0f} with torchcam for the curves and the drop and grad-cam for ROAD.",
         '## Time', 'Milliseconds per image and map, three maps at once. Each call of s8lib works on a private copy of the model, which takes about as long as a forward of four images here and shows in the drop.', table(times),
         '## Agreement', 'Of scores from 0 to 1; of means over the images for torchcam, which gives nothing else, and image by image for the others.', table(agreement)]) + '\n'
 

@@ -11,8 +11,11 @@ __all__ = ['CamError', 'LayerError', 'TargetError', 'NonFiniteError', 'private_c
 # %% ../nbs/03_activations.ipynb #9dd872c2
 import copy
 import difflib
+import weakref
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
+from types import FunctionType
 
 import torch
 from torch import nn
@@ -31,21 +34,49 @@ class NonFiniteError(CamError):
     "Activations, gradients or logits hold NaN or infinity."
 
 # %% ../nbs/03_activations.ipynb #093106dd
+def _receiver(function):
+    "The object whose method a function is, perhaps with arguments filled in."
+    while isinstance(function, partial): function = function.func
+    return getattr(function, '__self__', None)
+
+def _inside(cell):
+    try: return cell.cell_contents
+    except ValueError: return None # nothing yet
+
+def _leads_back(
+    value, # Attribute of a module
+    modules: set[int], # Identities of the model's modules
+    depth: int = 4, # Functions within functions to look into: a compiled method is three
+) -> bool: # Whether a copy of the value would still hold one of them
+    "A closure or a weak reference that holds a module, or a method of one."
+    held = [value()] if isinstance(value, weakref.ref) else []
+    if isinstance(value, FunctionType): held = [_inside(cell) for cell in value.__closure__ or ()]
+    return any(id(thing) in modules or id(_receiver(thing)) in modules or depth and _leads_back(thing, modules, depth - 1) for thing in held)
+
 def private_copy(
     model: nn.Module, # Any model, in any mode
 ) -> nn.Module: # The same modules, in eval mode, sharing the weights as detached tensors
     "A copy of `model`'s structure, to hook and run without a trace on `model`; raises `CamError` if it cannot be copied."
-    memo = {}
+    memo, modules = {}, {id(module) for module in model.modules()}
+    owned = modules | {id(value) for module in model.modules() for value in vars(module).values()}
     for module in model.modules():
+        if isinstance(module, nn.parallel.DistributedDataParallel): raise CamError('the model is spread over processes; give its `module`')
+        for attribute, value in vars(module).items():
+            if hasattr(module, '_orig_mod') or attribute == '_compiled_call_impl': continue # are left behind
+            if _leads_back(value, modules):
+                raise CamError(f'{attribute!r} of {type(module).__name__} is a function that holds a module of the model, '
+                               'and a copy of it would too; make it a method, or compile the module instead')
         weights, others = module._parameters.values(), [*module._buffers.values(), *vars(module).values()]
-        memo |= {id(weight): weight.detach() for weight in weights if weight is not None}
+        memo |= {id(weight): weight.clone() if weight.is_inference() else weight.detach() for weight in weights if weight is not None}
         memo |= {id(value): value.detach().clone() for value in others if isinstance(value, torch.Tensor)}
         hooks = [*module._forward_hooks.values(), *module._forward_pre_hooks.values()]
-        memo |= {id(hook): hook for hook in hooks}
+        memo |= {id(hook): hook for hook in hooks if _receiver(hook) is None or id(_receiver(hook)) not in owned}
     try:
         for module in reversed(list(model.modules())):
             if hasattr(module, '_orig_mod'): memo[id(module)] = copy.deepcopy(module._orig_mod, memo)
-        return copy.deepcopy(model, memo).eval().requires_grad_(False)
+        private = copy.deepcopy(model, memo)
+        private.eval() # may be overridden and return nothing
+        return private.requires_grad_(False)
     except (RuntimeError, TypeError) as error:
         raise CamError(f'{type(model).__name__} cannot be copied ({error}); keep such objects out of the module') from error
 
@@ -64,10 +95,10 @@ def layer_name(
     layer: nn.Module|str, # The module, or its name in `model.named_modules()`
 ) -> str: # The layer's name in a private copy
     "The name of `layer`; raises `LayerError` with the close matches if `model` does not hold it."
-    pairs = [('.'.join(part for part in name.split('.') if part != '_orig_mod'), module)
-             for name, module in model.named_modules(remove_duplicate=False)]
+    def plain(name): return '.'.join(part for part in name.split('.') if part != '_orig_mod')
+    pairs = [(plain(name), module) for name, module in model.named_modules(remove_duplicate=False)]
     for name, module in pairs:
-        if layer is module or layer == name: return name
+        if layer is module or isinstance(layer, str) and plain(layer) == name: return name
     names, asked = list(dict(pairs)), repr(layer) if isinstance(layer, str) else f'of type {type(layer).__name__}'
     close = difflib.get_close_matches(str(layer), names, cutoff=0.4) or names[1:4]
     raise LayerError(f'{type(model).__name__} has no layer {asked}; there are {", ".join(map(repr, close))} and others')
@@ -79,17 +110,20 @@ def record(
     images: torch.Tensor, # Batch (N, C, H, W)
 ) -> tuple[torch.Tensor, list[torch.Tensor]]: # Logits (N, classes) and each layer's output
     "Run `model` once, its graph beginning at the first of the layers; raises `LayerError`, or `CamError` for other outputs than logits."
-    outputs = {}
+    outputs, versions = {}, {}
     def hear(name, module, args, output):
         if name in outputs: raise LayerError(f'layer {name!r} is called twice in one forward; choose the block that holds it')
         if not isinstance(output, torch.Tensor) or not output.is_floating_point():
             raise LayerError(f'layer {name!r} gives a {type(output).__name__}, not a map; choose another layer')
         outputs[name] = output if output.requires_grad else output.detach().requires_grad_()
+        versions[name] = outputs[name]._version
         return outputs[name].clone()
     handles = [model.get_submodule(name).register_forward_hook(partial(hear, name)) for name in names]
     logits = model(images)
     for handle in handles: handle.remove()
     unheard = [name for name in names if name not in outputs]
+    changed = [name for name, output in outputs.items() if output._version != versions[name]]
+    if changed: raise LayerError(f'layer {changed[0]!r} returns its input, which the model changes afterwards; choose the layer before or after it')
     if unheard: raise LayerError(f'layer {unheard[0]!r} is not called in a forward; choose another')
     if not isinstance(logits, torch.Tensor) or logits.ndim != 2:
         gives = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
@@ -129,12 +163,14 @@ def choose_layer(
     larger_than: int = 7, # Height and width must be larger than this
 ) -> str: # Name of the layer
     "The deepest layer whose map is larger than `larger_than` in both directions; raises `LayerError` if there is none."
-    sizes, private = {}, private_copy(model)
+    sizes, calls, private = {}, Counter(), private_copy(model)
+    tall = images.shape[2] / images.shape[3]
     def note(name, module, args, output):
-        if isinstance(output, torch.Tensor) and output.ndim == 4: sizes[name] = tuple(output.shape[2:])
+        calls[name] += 1
+        if isinstance(output, torch.Tensor) and output.ndim == 4 and output.numel(): sizes[name] = tuple(output.shape[2:])
     for name, module in private.named_modules():
         if name: module.register_forward_hook(partial(note, name))
     with torch.inference_mode(False), torch.no_grad(): private(images_for(private, images[:1]))
-    large = [name for name, size in sizes.items() if min(size) > larger_than]
+    large = [name for name, size in sizes.items() if min(size) > larger_than and calls[name] == 1 and 2 / 3 < size[0] / size[1] / tall < 3 / 2]
     if not large: raise LayerError(f'no layer has a map larger than {larger_than}x{larger_than}; there are {set(sizes.values())}')
     return large[-1]

@@ -10,7 +10,7 @@ __all__ = ['FRACTIONS', 'pixel_ranks', 'replacement_curve', 'Ends', 'shared_ends
            'centre_gaussian', 'score_maps', 'compare_methods']
 
 # %% ../nbs/04_faithfulness.ipynb #82c7c7f1
-import copy
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -19,7 +19,7 @@ from torch import nn
 from torchvision.transforms.functional import gaussian_blur
 
 from .activations import images_for, private_copy
-from .gradcam import METHODS, CamError, cam
+from .gradcam import METHODS, CamError, TargetError, cam
 
 # %% ../nbs/04_faithfulness.ipynb #29e7c815
 def pixel_ranks(
@@ -40,7 +40,15 @@ def _probabilities(
 ) -> torch.Tensor: # (N, F)
     "The probability of the target in each version, from one forward."
     with torch.no_grad(): found = private(images_for(private, images.flatten(0, 1))).float().softmax(1)
+    if targets.min() < 0 or targets.max() >= found.shape[1]:
+        raise TargetError(f'targets from {targets.min()} to {targets.max()}, and the model has classes 0 to {found.shape[1] - 1}')
     return found.unflatten(0, images.shape[:2])[:, torch.arange(len(targets)), targets].T
+
+def _check_lengths(images, maps, targets):
+    "Raise `CamError` unless there is a map and a target for each image, at its size."
+    if maps.shape != (len(images), *images.shape[2:]) or targets.shape != (len(images),):
+        raise CamError(f'images {tuple(images.shape)} need maps ({len(images)}, {images.shape[2]}, {images.shape[3]}) and targets ({len(images)},), '
+                       f'not {tuple(maps.shape)} and {tuple(targets.shape)}')
 
 def replacement_curve(
     model: nn.Module, # From images to logits; it is not touched
@@ -53,6 +61,7 @@ def replacement_curve(
     ends: tuple[torch.Tensor,torch.Tensor]|None = None, # First and last probability (N,), where they are known
 ) -> torch.Tensor: # Probability of the target (N, steps + 1)
     "The probability as the highest pixels are replaced, an equal number in each step (RISE, Petsiuk et al. 2018, sec. 4.2)."
+    _check_lengths(images, maps, targets)
     ranks, curves, private = pixel_ranks(maps)[:, None], [], private_copy(model)
     counts = torch.linspace(0, maps[0].numel(), steps + 1, device=maps.device).round()[:, None, None, None, None]
     if ends: counts = counts[1:-1]
@@ -132,10 +141,11 @@ def drop_and_increase(
     ends: Ends|None = None, # Of `shared_ends`, where they are known
 ) -> tuple[torch.Tensor,torch.Tensor]: # Relative drop (N,), lower is better, and whether it rose (N,)
     "Average drop and increase in confidence, for each image (Chattopadhay et al. 2018, sec. 5.1)."
+    _check_lengths(images, maps, targets)
     private = private_copy(model)
     before = ends.whole if ends else _probability(private, images, targets, batch_size)
     after = _probability(private, images * maps[:, None], targets, batch_size)
-    return ((before - after) / before).clamp(min=0), after > before
+    return ((before - after) / before.where(before > 0, 1)).clamp(min=0), after > before
 
 # %% ../nbs/04_faithfulness.ipynb #5ecc0e3a
 def _one_two_one(
@@ -152,6 +162,7 @@ def impute(
 ) -> torch.Tensor: # (N, C, H, W)
     "Missing pixels from their neighbours (Rong et al. 2022, sec. 4.2); raises `CamError` if an image has no known pixel."
     if missing.flatten(1).all(1).any(): raise CamError('an image without any known pixel cannot be imputed; remove fewer')
+    given, images = images, images.to(torch.promote_types(images.dtype, torch.float32))
     holes, known = missing[:, None].to(images), torch.where(missing[:, None], 0, images)
     down, across = (_one_two_one(images, size) for size in images.shape[2:])
     def around(x): return (down @ x @ across - 4 * x) / 12
@@ -167,7 +178,7 @@ def impute(
         energy, previous = residual.square().sum((2, 3), keepdim=True), energy
         direction = residual + energy / previous.clamp(min=1e-30) * direction
     grain = torch.randn(images.shape, generator=torch.Generator().manual_seed(0)).to(images)
-    return known + holes * (solution + noise * grain)
+    return (known + holes * (solution + noise * grain)).to(given)
 
 # %% ../nbs/04_faithfulness.ipynb #b52d15c2
 FRACTIONS = 0.1, 0.3, 0.5, 0.7, 0.9
@@ -180,6 +191,7 @@ def road(
     batch_size: int = 256, # Images in a forward
 ) -> torch.Tensor: # (N,) from -0.5 to 0.5; higher is better
     "Half the mean of p(least relevant removed) - p(most relevant removed) over `FRACTIONS` (Rong et al. 2022)."
+    _check_lengths(images, maps, targets)
     ranks, private, found = pixel_ranks(maps), private_copy(model), []
     counts = [round(fraction * maps[0].numel()) for fraction in FRACTIONS]
     for some, rank, classes in zip(*(part.split(max(1, batch_size // 10)) for part in (images, ranks, targets))):
@@ -200,6 +212,16 @@ def rank_correlation(
     norms = first.norm(dim=1) * second.norm(dim=1)
     return (first * second).sum(1) / norms.where(norms > 0, 1)
 
+@torch.no_grad()
+def _randomize(
+    module: nn.Module, # Its own weights are changed, not those of the modules in it
+):
+    "New weights as they were at the beginning; shuffled where `reset_parameters` leaves them as they are."
+    before = [weight.clone() for weight in module.parameters(recurse=False)]
+    if hasattr(module, 'reset_parameters'): module.reset_parameters()
+    for old, weight in zip(before, module.parameters(recurse=False)):
+        if torch.equal(old, weight): weight.copy_(old.flatten()[torch.randperm(old.numel()).to(old.device)].reshape(old.shape))
+
 def randomization(
     model: nn.Module, # From images to logits; it is not touched
     images: torch.Tensor, # Normalized images (N, C, H, W)
@@ -207,16 +229,19 @@ def randomization(
     layer: str, # Name of the layer
     method: str = 'gradcam', # One of `METHODS`
     seed: int = 0, # Of the new weights
+    reshape: Callable|None = None, # As in `cam`
 ) -> dict[str,float]: # Name of the layer just randomized: mean rank correlation with the first map
     "Cascading randomization of the layers from the output down (Adebayo et al. 2018, sec. 3.1)."
-    model, similar = copy.deepcopy(model), {}
-    first = cam(model, images, targets, layer, method).maps.flatten(1)
-    learned = [name for name, module in model.named_modules() if hasattr(module, 'reset_parameters') and list(module.parameters(recurse=False))]
-    with torch.random.fork_rng(devices=[]):
+    def explain(): return cam(model, images, targets, layer, method, reshape).maps.flatten(1)
+    model, similar = private_copy(model), {}
+    for weight in model.parameters(): weight.data = weight.data.clone() # the copy shares them
+    first = explain()
+    learned = [(name, module) for name, module in model.named_modules() if list(module.parameters(recurse=False))]
+    with torch.random.fork_rng({weight.device for weight in model.parameters() if weight.is_cuda}):
         torch.manual_seed(seed)
-        for name in reversed(learned):
-            model.get_submodule(name).reset_parameters()
-            similar[name] = rank_correlation(first, cam(model, images, targets, layer, method).maps.flatten(1)).mean().item()
+        for name, module in reversed(learned):
+            _randomize(module)
+            similar[name] = rank_correlation(first, explain()).mean().item()
     return similar
 
 # %% ../nbs/04_faithfulness.ipynb #ff322aa7
@@ -277,13 +302,14 @@ def compare_methods(
     masks: torch.Tensor|None = None, # bool (N, H, W), true on the object, where known
     methods: tuple[str,...] = METHODS, # Those of `METHODS` to compare
     logits: torch.Tensor|None = None, # Of the images (N, classes), such as those of `Predictions`, to save a forward
+    reshape: Callable|None = None, # As in `cam`
 ) -> list[dict]: # A row for each method and each baseline
     "The scores of each method beside those of a random map and of a centre Gaussian."
     ends = shared_ends(model, images, targets, logits)
     rows = [dict(map=name, **score_maps(model, images, maps, targets, masks, ends))
             for name, maps in (('random', random_maps(images)), ('centre Gaussian', centre_gaussian(images)))]
     for method in methods:
-        maps = cam(model, images, targets, layer, method).upsample(images.shape[2:])[:, 0]
-        similar = randomization(model, images, targets, layer, method)
+        maps = cam(model, images, targets, layer, method, reshape).upsample(images.shape[2:])[:, 0]
+        similar = randomization(model, images, targets, layer, method, reshape=reshape)
         rows.append(dict(map=method, **score_maps(model, images, maps, targets, masks, ends), randomization=sum(similar.values()) / len(similar)))
     return rows

@@ -20,7 +20,7 @@ from matplotlib.colors import ListedColormap, PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from .gradcam import Cams
+from .gradcam import Cams, TargetError
 from .predictions import Mistakes
 
 # %% ../nbs/06_plots.ipynb #93dcbe7d
@@ -232,6 +232,8 @@ def plot_cams(
 ) -> Figure:
     "Per mistake: the image, the evidence for the predicted class and for the true class on one scale, and perhaps their contrast."
     if not len(mistakes): return _words(_no_mistakes)
+    if not torch.equal(cams_pair.targets.cpu(), torch.stack([mistakes.predicted, mistakes.true], 1).cpu()):
+        raise TargetError('cams_pair must explain the predicted class and then the true one of each mistake: cam(..., torch.stack([predicted, true], 1))')
     size = images.shape[1:3]
     heats, blanks = cams_pair.upsample(size, shared=True).cpu(), cams_pair.blank
     headings, label = ['image', 'for the predicted', 'for the true'], 'evidence: 1 is the strongest point\nin the two class maps of an image'
