@@ -56,10 +56,12 @@ def accuracies(train_set, test_set, width, seed, device, optimizer, learning_rat
     loader = make_train_loader(train_set, stats, Augmentation(**augmentation), batch_size, seed=seed, device=device)
     trained_by = make_optimizer(model, optimizer, learning_rate, weight_decay)
     steps = make_schedule(trained_by, schedule, epochs * len(loader))
+    scaler = torch.amp.GradScaler(device.type, enabled=precision == torch.float16)
+    torch.compiler.reset()
     trained = torch.compile(model, dynamic=False) if pick_compile(device, 'auto', epochs * len(train_set)) else model
     for epoch in range(epochs):
         loader.set_epoch(epoch)
-        train_epoch(trained, loader, trained_by, steps, label_smoothing, precision)
+        train_epoch(trained, loader, trained_by, steps, label_smoothing, precision, scaler)
     return [test_epoch(asked, test_set, stats, precision).accuracy for asked in (model, MirrorAveraged(model))]
 
 def interval(values):
@@ -68,9 +70,9 @@ def interval(values):
     return student.ppf(.975, len(values) - 1) * values.std().item() / len(values)**.5 if len(values) > 1 else None
 
 def finished(out):
-    "The runs that are in the result file already."
+    "Setting and runs that are in the result file already."
     kept = Path(out).with_suffix('.json')
-    return json.loads(kept.read_text(encoding='utf-8'))['runs'] if kept.is_file() else []
+    return json.loads(kept.read_text(encoding='utf-8')) if kept.is_file() else dict(setting=None, runs=[])
 
 def write(out, setting, runs):
     "The result as JSON and as a table."
@@ -108,12 +110,15 @@ def main(
     device, out = pick_device(), out or f'benchmarks/results/recipe-width-{width}'
     setting = dict(data=data_name or ('images of a folder' if data_dir else 'shapes'), train_images=len(train_set), width=width, epochs=epochs,
                    batch_size=batch_size, tested_on=f'{len(test_set):,} {"held-out training" if valid else "test"} images', machine=describe_machine(device))
+    def comparable(setting): return {what: value for what, value in setting.items() if what != 'machine'}
+    earlier = finished(out)['setting']
+    if earlier and comparable(earlier) != comparable(setting): raise SystemExit(f'{out}.json holds runs of another setting; take another --out')
     chosen = {name: options for group in rows.split(',') for name, options in ROWS[group].items()}
     for seed in range(first_seed, first_seed + seeds):
         for name, options in chosen.items():
-            if any((run['name'], run['seed']) == (name, seed) for run in finished(out)): continue
+            if any((run['name'], run['seed']) == (name, seed) for run in finished(out)['runs']): continue
             start = time.perf_counter()
             plain, mirrored = accuracies(train_set, test_set, width, seed, device, **dict(epochs=epochs, batch_size=batch_size) | options)
             run = dict(name=name, seed=seed, accuracy=plain, mirror_averaged=mirrored, seconds=round(time.perf_counter() - start))
             print(f"{plain:7.2%}  {mirrored:7.2%}  seed {seed}  {name}  {run['seconds']} s", flush=True)
-            write(out, setting, finished(out) + [run])
+            write(out, setting, finished(out)['runs'] + [run])

@@ -326,7 +326,7 @@ def count_waits(job):
         torch.cuda.set_sync_debug_mode('warn')
         try: epoch(0)
         finally: torch.cuda.set_sync_debug_mode('default')
-    return sum('synchroniz' in str(warning.message) for warning in caught)
+    return sum('called a synchronizing' in str(warning.message) for warning in caught)
 
 
 def measure_run(job, epochs, bare_rate):

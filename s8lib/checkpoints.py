@@ -39,6 +39,7 @@ def save_tensors(
     part, checksum = path.with_name(path.name + '.part'), path.with_name(path.name + '.sha256.part')
     save_file(tensors, part)
     checksum.write_text(f'{_sha256(part)}  {path.name}\n', encoding='utf-8')
+    _checksum_file(path).unlink(missing_ok=True)
     part.replace(path); checksum.replace(_checksum_file(path))
     return path
 

@@ -175,7 +175,7 @@ def image_folder(
     "Read a folder of images. Raises `DataError` for a missing or empty folder, a broken image, a size that differs."
     folder = Path(data_dir).expanduser() / split
     classes, samples = _list_images(folder)
-    labels = np.array([label for _, label in samples])
+    labels = np.array([label for _, label in samples], dtype=np.int64)
     file = _cache_file(samples, size)
     found = _read_cache(file) if cache else None
     images, converted = found or _decode_all(samples, size, progress)
@@ -195,7 +195,7 @@ def cifar10(
     except (URLError, RuntimeError, OSError) as error:
         raise DataError(f'CIFAR-10 is not in {folder} and could not be fetched ({error}). Without a network use '
                         "dataset='shapes', which is drawn, or dataset='folder' with images of your own") from error
-    return ImageSet(found.data, np.array(found.targets), tuple(found.classes), split)
+    return ImageSet(found.data, np.array(found.targets, dtype=np.int64), tuple(found.classes), split)
 
 # %% ../nbs/01_datasets.ipynb #5e36360a
 def _folder(data_dir, split, **options):

@@ -6,7 +6,8 @@ Docs: https://s8lib.github.io/s8lib/engine.html.md"""
 
 # %% auto #0
 __all__ = ['PRECISIONS', 'WORTH_COMPILING', 'FallbackWarning', 'available_devices', 'pick_device', 'pick_precision', 'autocast',
-           'place', 'pick_compile', 'BatchTooLarge', 'fits_in_memory', 'describe_machine', 'seed_everything']
+           'place', 'pick_compile', 'OutOfMemory', 'fits_in_memory', 'batch_fits', 'describe_machine',
+           'seed_everything']
 
 # %% ../nbs/11_engine.ipynb #6b223fe4
 import os
@@ -83,8 +84,10 @@ def place(
 WORTH_COMPILING = 1_000_000 # images to be trained on, at which a GPU wins the warm-up back
 
 def _has_compiler(device):
-    if device.type == 'cuda': return find_spec('triton') is not None
-    return device.type == 'cpu' and any(shutil.which(name) for name in (os.environ.get('CXX', 'c++'), 'g++', 'clang++', 'cl'))
+    def here(*names): return any(shutil.which(name) for name in names)
+    if device.type == 'cpu': return here(os.environ.get('CXX', 'c++'), 'g++', 'clang++', 'cl')
+    if device.type != 'cuda' or find_spec('triton') is None: return False
+    return torch.cuda.get_device_capability(device) >= (7, 0) and here(os.environ.get('CC', 'cc'), 'gcc', 'clang', 'cl') # what Triton needs
 
 def pick_compile(
     device: torch.device, # where training runs
@@ -94,22 +97,34 @@ def pick_compile(
     "Decide on `torch.compile`. Warns with `FallbackWarning` where it is asked for and there is nothing to compile with."
     wanted = choose(name, dict(auto=device.type == 'cuda' and num_images >= WORTH_COMPILING, yes=True, no=False), 'answer to compile')
     if not wanted or _has_compiler(device): return wanted
-    if name == 'yes': _fall_back(f'there is no compiler for {device} here (Triton for a GPU, g++ for a CPU); the network runs uncompiled')
+    if name == 'yes': _fall_back(f'there is no compiler for {device} here (Triton and gcc for a GPU of capability 7.0 or more, g++ for a CPU); the network runs uncompiled')
     return False
 
 # %% ../nbs/11_engine.ipynb #166c53ef
-class BatchTooLarge(OptionError): "The memory of the device does not hold a step with this batch; the message names a size to try."
+class OutOfMemory(OptionError): "The memory of the device does not hold a step with this batch, or the images; the message names what to try."
+
+def _is_about_memory(error):
+    "`torch.OutOfMemoryError` is a `RuntimeError`; some libraries below, and the CPU, raise a plain one."
+    said = str(error).lower()
+    return isinstance(error, torch.OutOfMemoryError) or any(words in said for words in ('out of memory', "can't allocate memory", 'alloc_failed'))
 
 @contextmanager
 def fits_in_memory(
-    batch_size: int, # that is being trained with
+    what: str,   # is being put there
+    advice: str, # what to do if it does not fit
 ):
-    "Turn running out of memory into `BatchTooLarge`."
+    "Turn running out of memory into `OutOfMemory`."
     try: yield
-    except RuntimeError as error: # torch.OutOfMemoryError is one; on the CPU it is a plain one
-        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error): raise
-        smaller = f'try batch_size={batch_size // 2}' if batch_size > 1 else 'not even one image fits; take smaller images or another device'
-        raise BatchTooLarge(f'a batch of {batch_size} images does not fit in memory; {smaller}') from error
+    except RuntimeError as error:
+        if _is_about_memory(error): raise OutOfMemory(f'{what} do not fit in the memory of the device; {advice}') from error
+        raise
+
+def batch_fits(
+    batch_size: int, # that is being trained with
+):                   # a context manager
+    "`fits_in_memory` for a batch, with a smaller size as the advice."
+    smaller = f'try batch_size={batch_size // 2}' if batch_size > 1 else 'take smaller images or another device'
+    return fits_in_memory(f'batches of {batch_size}', smaller)
 
 # %% ../nbs/11_engine.ipynb #6ffd74b6
 def _processor():

@@ -21,11 +21,11 @@ from fastcore.script import call_parse
 from .batches import make_train_loader
 from .data import DataError, ImageSet, OptionError, channel_stats, choose
 from .distributed import WorkerError, join_world, run_in_processes
-from .engine import describe_machine, fits_in_memory, pick_compile, pick_device, pick_precision, place, seed_everything
+from .engine import batch_fits, describe_machine, fits_in_memory, pick_compile, pick_device, pick_precision, place, seed_everything
 from .gradcam import CamError
 from .optimizers import make_optimizer, make_schedule
 from .plots import plot_history
-from .predictions import class_accuracy
+from .predictions import class_accuracy, save_predictions
 from .recipes import batch_size_for, fill_in
 from .report import Explanation, explain, write_report
 from .runs import MODELS, Run, RunRecord, load_splits, new_folder, open_run
@@ -53,7 +53,7 @@ def check_size(
 def _load_in_turn(world, device, *options):
     "The splits, loaded by one process of each machine first, so that the others find its cache."
     turn = torch.zeros(1, device=device)
-    if world.local_rank: world.sum(turn)
+    if world.local_rank: world.sum(turn).item() # NCCL waits only when it is asked for the number
     splits = load_splits(*options)
     if not world.local_rank: world.sum(turn)
     return splits
@@ -73,20 +73,22 @@ def _train(options):
         stats = channel_stats(train_set)
         test_stats = normalize_by(stats, test_set)
         batch_size = asked.batch_size or batch_size_for(len(train_set), world.size)
-        loader = make_train_loader(train_set, stats, augmentation, batch_size, asked.executor, asked.seed, asked.workers, device, world)
+        with fits_in_memory(f'{len(train_set):,} images', "take executor='albumentations', which leaves them outside"):
+            loader = make_train_loader(train_set, stats, augmentation, batch_size, asked.executor, asked.seed, asked.workers, device, world)
         compiled = pick_compile(device, asked.compile, asked.epochs * len(train_set))
         seed_everything(asked.seed)
         network = place(make_model(len(train_set.classes), train_set.images.shape[-1]), device)
         optimizer = make_optimizer(network, asked.optimizer, asked.learning_rate, asked.weight_decay)
 
         def training(**reports):
-            with fits_in_memory(batch_size):
+            with batch_fits(batch_size):
                 return fit(network, loader, test_set, test_stats, asked.epochs, optimizer, asked.schedule, asked.label_smoothing, precision,
                            compiled, valid_set, stats, world, asked.batch_norm, progress=progress, **reports)
 
         if not world.first: training(); return None
 
-        config = options | dict(batch_size=batch_size, classes=train_set.classes, train_images=len(train_set), test_images=len(test_set),
+        config = options | dict(batch_size=batch_size, precision=str(precision).removeprefix('torch.'), classes=train_set.classes,
+            train_images=len(train_set), test_images=len(test_set),
             converted=dict(train=train_set.converted, test=test_set.converted), mean=stats.mean, std=stats.std, test_mean=test_stats.mean,
             test_std=test_stats.std, processes=world.size, compiled=compiled, machine=describe_machine(device))
         folder = new_folder(asked.runs_dir, f'{asked.dataset}-{asked.model}')
@@ -95,8 +97,9 @@ def _train(options):
             except DivergedError as error: raise DivergedError(f'{error}. They are saved in {folder}') from error
             finished = len(history) == asked.epochs # else the weights have moved on since the last test
             predictions = record.predictions if finished else test_epoch(network, test_set, test_stats, precision, progress=progress)
+            save_predictions(predictions, folder / 'predictions.safetensors')
             record.log.hyperparameters(config, dict(accuracy=predictions.accuracy, loss=predictions.loss))
-    return Run(folder, network, train_set, test_set, test_stats, history, config, predictions)
+    return Run(folder, network.eval(), train_set, test_set, test_stats, history, config, predictions)
 
 def _train_in_worker(options):
     run = _train(options)

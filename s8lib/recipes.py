@@ -9,6 +9,7 @@ __all__ = ['RECIPES', 'DEFAULT_RECIPES', 'batch_size_for', 'fill_in']
 
 # %% ../nbs/12_recipes.ipynb #100e3501
 from .data import choose
+from .distributed import shares_fit
 from .optimizers import LEARNING_RATES
 
 # %% ../nbs/12_recipes.ipynb #4fa4ef75
@@ -25,7 +26,8 @@ def batch_size_for(
 ) -> int:               # about a hundredth of the images, between 16 and 500
     "The batch size of a recipe that names none."
     size = min(num_images, max(16, min(500, num_images // 100)))
-    return max(1, size // processes) * processes
+    shared = range(max(1, size // processes) * processes, 0, -processes)
+    return next((size for size in shared if shares_fit(size, num_images, processes)), shared[0])
 
 # %% ../nbs/12_recipes.ipynb #5b958552
 _SHORT = RECIPES['assignment'] | dict(epochs=3, batch_size=16, learning_rate=.02)
@@ -42,4 +44,5 @@ def fill_in(
     if (dataset, name) == ('shapes', 'assignment'): values = _SHORT
     optimizer = given.get('optimizer') or values['optimizer']
     if optimizer != values['optimizer']: values = values | dict(learning_rate=LEARNING_RATES.get(optimizer))
+    values = values | dict(recipe=name)
     return {option: values[option] if option in values and value is None else value for option, value in given.items()}

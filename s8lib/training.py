@@ -11,6 +11,7 @@ __all__ = ['DivergedError', 'StepReports', 'train_epoch', 'test_epoch', 'at_leas
 import math
 import time
 from collections import deque
+from contextlib import contextmanager
 from itertools import repeat
 
 import torch
@@ -40,7 +41,7 @@ class StepReports:
         ready = None
         if self.device.type == 'cuda':
             loss = torch.empty_like(loss, device='cpu', pin_memory=True).copy_(loss, non_blocking=True)
-            ready = torch.cuda.Event(); ready.record()
+            ready = torch.cuda.Event(); ready.record(torch.cuda.current_stream(self.device))
         self.waiting.append((ready, loss, learning_rate, num_images))
         self.hand_on(wait=False)
 
@@ -58,6 +59,14 @@ class StepReports:
             if self.on_step: self.on_step(value, learning_rate, num_images)
 
 # %% ../nbs/12_training.ipynb #589682fe
+@contextmanager
+def _followed_by(optimizer, schedule):
+    "Let the schedule follow each step that the optimizer really takes: a loss scaler leaves some out, and need not be asked which."
+    after = optimizer.register_step_post_hook(lambda *arguments: schedule.step()) if schedule else None
+    try: yield
+    finally:
+        if after: after.remove()
+
 def _sums_over(device): return torch.zeros(3, device=device, dtype=torch.float32 if device.type == 'mps' else torch.float64)
 
 def train_epoch(
@@ -68,7 +77,7 @@ def train_epoch(
     label_smoothing: float = 0.,      # share of the target spread over all classes
     precision: torch.dtype = torch.float32, # of convolutions and products
     scaler=None,                      # `torch.amp.GradScaler` of the run, for float16
-    on_step=None,                     # called with loss, learning rate and number of images of each batch, in time
+    on_step=None,                     # called with the loss of this process's share, the learning rate and the number of images of each batch, in time
     world: World = ALONE,             # the processes that train together
 ) -> tuple:                           # mean loss and accuracy over the epoch, on augmented images, as they were trained
     "Train on every batch once. Raises `DivergedError` when the loss is not finite."
@@ -76,16 +85,16 @@ def train_epoch(
     scaler = scaler or torch.amp.GradScaler(device.type, enabled=precision == torch.float16)
     model.train()
     reports, sums = StepReports(device, on_step), _sums_over(device)
-    for (x, y), size in zip(loader, loader.sizes if world.size > 1 else repeat(None)):
-        x, y, size = x.to(device, memory_format=torch.channels_last, non_blocking=True), y.to(device, non_blocking=True), size or len(y)
-        with autocast(device, precision): logits = model(x)
-        loss = F.cross_entropy(logits.float(), y, label_smoothing=label_smoothing, reduction='sum')
-        reports.add(loss.detach() / len(y), optimizer.param_groups[0]['lr'], size)
-        optimizer.zero_grad()
-        scale = scaler.get_scale()
-        scaler.scale(loss * (world.size / size)).backward(); scaler.step(optimizer); scaler.update()
-        if schedule and scaler.get_scale() >= scale: schedule.step() # a smaller scale: the step was skipped
-        sums += torch.stack([loss.detach(), (logits.argmax(1) == y).sum(), torch.full_like(loss, len(y))])
+    move = dict(device=device, non_blocking=device.type == 'cuda')
+    with _followed_by(optimizer, schedule):
+        for (x, y), size in zip(loader, loader.sizes if world.size > 1 else repeat(None)):
+            x, y, size = x.to(**move, memory_format=torch.channels_last), y.to(**move), size or len(y)
+            with autocast(device, precision): logits = model(x)
+            loss = F.cross_entropy(logits.float(), y, label_smoothing=label_smoothing, reduction='sum')
+            reports.add(loss.detach() / len(y), optimizer.param_groups[0]['lr'], size)
+            optimizer.zero_grad()
+            scaler.scale(loss * (world.size / size)).backward(); scaler.step(optimizer); scaler.update()
+            sums += torch.stack([loss.detach(), (logits.argmax(1) == y).sum(), torch.full_like(loss, len(y))])
     reports.hand_on(wait=True)
     loss, correct, count = world.sum(sums).tolist()
     return loss / count, correct / count
@@ -102,7 +111,8 @@ def test_epoch(
 ) -> Predictions:           # of all images, in every process
     "Test on every image once. Raises `NonFiniteLogits` for a model that has diverged."
     share, device = world.share(range(len(image_set))), next(model.parameters()).device
-    with autocast(device, precision): part = predict(model, image_set.subset(share), stats, batch_size, **options)
+    part_set = image_set if world.size == 1 else image_set.subset(share)
+    with autocast(device, precision): part = predict(model, part_set, stats, batch_size, **options)
     if world.size == 1: return part
     every = lambda values, like: world.sum(like.index_copy(0, torch.tensor(share), values).to(device)).cpu()
     logits = every(part.logits, torch.zeros(len(image_set), part.logits.shape[1]))
@@ -162,17 +172,20 @@ def fit(
     valid_stats: ChannelStats = None, # normalizes them; `stats` by default
     world: World = ALONE,         # the processes that train together
     batch_norm: str = 'synchronised', # with several processes: statistics of the whole batch, or of each 'process'
-    on_step=None,                 # called with (step, loss, learning_rate)
+    on_step=None,                 # called with (step, loss, learning_rate); the loss of this process's share
     on_epoch=None,                # called with each row of the history and the test predictions
     progress: bool = True,        # show the bar
 ) -> list:                        # a dict for each finished epoch
-    "Train and test for a number of epochs. Raises `DivergedError`; ends early, without an error, on Ctrl-C."
+    "Train and test for a number of epochs. Raises `DivergedError`; ends early on Ctrl-C, without an error where it trains alone."
     check_training(epochs, schedule, label_smoothing)
     device = next(model.parameters()).device
     optimizer = optimizer or make_optimizer(model)
     steps = make_schedule(optimizer, schedule, epochs * len(loader))
     trained = distribute(model, world, batch_norm)
-    if compile: trained = torch.compile(trained, dynamic=False)
+    if compile:
+        torch.compiler.reset() # PyTorch compiles a piece of code a few times only, and has counted those of earlier runs
+        trained = torch.compile(trained, dynamic=False)
+    at_once = min(250, 4 * max(loader.sizes) // world.size) # a test keeps no activations: what trains in memory, tests in it
     shown = RunProgress(epochs, sum(loader.sizes), len(test_set) + len(valid_set or ()), device.type, progress and world.first)
     scaler = torch.amp.GradScaler(device.type, enabled=precision == torch.float16)
     good, history, count = _LastGood(model), [], 0
@@ -183,7 +196,7 @@ def fit(
         shown.step(loss, num_images)
         if on_step: on_step(count, loss, learning_rate)
 
-    def test(image_set, stats): return test_epoch(model, image_set, stats, precision, world=world, on_batch=lambda n: shown.bar.update(n * world.size))
+    def test(image_set, stats): return test_epoch(model, image_set, stats, precision, at_once, world, on_batch=lambda n: shown.bar.update(n * world.size))
 
     try:
         for epoch in range(epochs):
