@@ -292,6 +292,9 @@ def _explain(
     names, batches = [layer_name(model, layer) for layer in layers], []
     if len(names) == 0 or len(set(names)) < len(names): raise LayerError(f'give one or more different layers, not {names}')
     if batch_size < 1: raise CamError(f'batch_size must be 1 or more, not {batch_size}')
+    mixing = next((name for name, module in model.named_modules() if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None), None)
+    if mixing and min(batch_size, len(images)) > 1:
+        raise CamError(f'layer {mixing!r} normalizes by its batch, so the map of an image depends on the others; take batch_size=1, or running statistics')
     with torch.inference_mode(False), torch.enable_grad(), progress_bar(len(images), 'maps', progress) as bar:
         private = private_copy(model)
         for some, classes in zip(images.split(batch_size), targets.split(batch_size)):
