@@ -28,18 +28,21 @@ from s8lib.transforms import Augmentation
 PLAIN = dict(optimizer='sgd', learning_rate=.01, weight_decay=5e-4, schedule='constant', label_smoothing=0., padding=4, flip='none', cutout=16)
 SMOOTH = PLAIN | dict(learning_rate=.05, schedule='one-cycle', label_smoothing=.1)
 MUON = {name: value for name, value in RECIPES['muon'].items() if name not in ('epochs', 'batch_size')}
+LARGE = MUON | dict(cutout=16)
 LADDER = {
     'Nesterov SGD, rate 0.01': PLAIN,
     'Adam, rate 0.001': PLAIN | dict(optimizer='adam', learning_rate=.001),
     'Nesterov SGD, one-cycle to 0.05, smoothing 0.1': SMOOTH,
     '… and the alternating flip': SMOOTH | dict(flip='alternating'),
-    '… and Muon, triangle to 0.1: the recipe': MUON,
+    '… and Muon, triangle to 0.1': LARGE,
+    '… and CutOut of 8 instead of 16: the recipe': MUON,
 }
 WITHOUT = {
-    'the recipe without label smoothing': MUON | dict(label_smoothing=0.),
-    'the recipe with a flip at random': MUON | dict(flip='random'),
-    'the recipe without CutOut': MUON | dict(cutout=0),
-    'the recipe with one-cycle': MUON | dict(schedule='one-cycle'),
+    'Muon with CutOut of 16, without label smoothing': LARGE | dict(label_smoothing=0.),
+    'Muon with CutOut of 16, a flip at random': LARGE | dict(flip='random'),
+    'Muon with CutOut of 16, one-cycle': LARGE | dict(schedule='one-cycle'),
+    'Muon with CutOut of 12, inside': LARGE | dict(cutout=12, cutout_kind='inside'),
+    'Muon without CutOut': LARGE | dict(cutout=0),
 }
 # KellerJordan/cifar10-zoo, train_resnet18_94.py: 26 epochs, batch 500; there the padding is reflected, here it is black
 PEER = {'the 26-epoch recipe': dict(optimizer='sgd', learning_rate=.2, weight_decay=5e-4, schedule='triangle', label_smoothing=0., padding=4,
