@@ -43,10 +43,11 @@ WITHOUT = {
     'Muon with CutOut of 16, one-cycle': LARGE | dict(schedule='one-cycle'),
     'Muon with CutOut of 12, inside': LARGE | dict(cutout=12, cutout_kind='inside'),
     'Muon without CutOut': LARGE | dict(cutout=0),
+    'the recipe with reflected padding': MUON | dict(padding_mode='reflect'),
 }
-# KellerJordan/cifar10-zoo, train_resnet18_94.py: 26 epochs, batch 500; there the padding is reflected, here it is black
+# KellerJordan/cifar10-zoo, train_resnet18_94.py: 26 epochs, batch 500
 PEER = {'the 26-epoch recipe': dict(optimizer='sgd', learning_rate=.2, weight_decay=5e-4, schedule='triangle', label_smoothing=0., padding=4,
-                                    flip='random', cutout=12, cutout_kind='inside', epochs=26, batch_size=500)}
+                                    padding_mode='reflect', flip='random', cutout=12, cutout_kind='inside', epochs=26, batch_size=500)}
 # for few images, where batches of 500 leave it too few steps
 PEER_64 = {'the 26-epoch recipe in batches of 64, rate 0.05': PEER['the 26-epoch recipe'] | dict(learning_rate=.05, batch_size=64)}
 ROWS = dict(ladder=LADDER, without=WITHOUT, peer=PEER, peer64=PEER_64)

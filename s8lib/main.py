@@ -62,7 +62,7 @@ def _train(options):
     "One process's part of a run, with every option filled in."
     asked = SimpleNamespace(**options)
     check_training(asked.epochs, asked.schedule, asked.label_smoothing)
-    augmentation = Augmentation(asked.padding, asked.flip, asked.cutout, asked.cutout_kind)
+    augmentation = Augmentation(asked.padding, asked.flip, asked.cutout, asked.cutout_kind, asked.padding_mode)
     make_model, normalize_by = choose(asked.model, MODELS, 'model'), choose(asked.normalize_by, NORMALIZE_BY, 'way to normalize')
     device = pick_device(asked.device)
     precision = pick_precision(device, asked.precision)
@@ -120,6 +120,7 @@ def train(
     weight_decay: float = None,     # pull of the weights towards zero
     label_smoothing: float = None,  # share of the target spread over all classes
     padding: int = None,            # random crop: pixels added on each side first; 0 for none
+    padding_mode: str = None,       # these pixels are black ('constant'), or 'reflect' the image
     flip: str = None,               # mirror training images: 'none', half of them at 'random', or each in every other epoch: 'alternating'
     cutout: int = None,             # side of the square filled with the mean; 0 for none
     cutout_kind: str = 'clipped',   # 'clipped' at the border or wholly 'inside'

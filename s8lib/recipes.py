@@ -15,9 +15,9 @@ from .optimizers import LEARNING_RATES
 # %% ../nbs/12_recipes.ipynb #4fa4ef75
 RECIPES = dict(
     assignment=dict(epochs=20, batch_size=64, optimizer='sgd', learning_rate=.05, weight_decay=5e-4, schedule='one-cycle',
-                    label_smoothing=0., padding=4, flip='none', cutout=16),
+                    label_smoothing=0., padding=4, padding_mode='constant', flip='none', cutout=16),
     muon=dict(epochs=20, batch_size=None, optimizer='muon', learning_rate=.1, weight_decay=5e-4, schedule='triangle',
-              label_smoothing=.1, padding=4, flip='alternating', cutout=8))
+              label_smoothing=.1, padding=4, padding_mode='constant', flip='alternating', cutout=8))
 
 # %% ../nbs/12_recipes.ipynb #702f0e3e
 def batch_size_for(

@@ -48,16 +48,19 @@ def denormalize(
 @dataclass(frozen=True)
 class Augmentation:
     "Random crop, horizontal flip, CutOut; the defaults are the assignment's."
-    padding: int = 4              # black pixels added on each side before cropping to the old size; 0: no crop
+    padding: int = 4              # pixels added on each side before cropping to the old size; 0: no crop
     flip: str = 'none'            # mirror images: 'none', half of them at 'random', or each in every other epoch: 'alternating'
     cutout: int = 16              # side of the square that is filled with the mean; 0: none
     cutout_kind: str = 'clipped'  # 'clipped' at the border, as in the paper, or wholly 'inside' the image
+    padding_mode: str = 'constant' # the added pixels are black, or 'reflect' the image without repeating its border
 
     def __post_init__(self):
         if self.padding < 0 or self.cutout < 0: raise OptionError(f'padding and cutout must not be negative: {self}')
         if self.cutout % 2: raise OptionError(f'cutout must be even, so that it has a centre, not {self.cutout}')
         if self.cutout_kind not in ('clipped', 'inside'):
             raise OptionError(f"cutout_kind must be 'clipped' or 'inside', not {self.cutout_kind!r}")
+        if self.padding_mode not in ('constant', 'reflect'):
+            raise OptionError(f"padding_mode must be 'constant' or 'reflect', not {self.padding_mode!r}")
         if self.flip not in ('none', 'random', 'alternating'):
             raise OptionError(f"flip must be 'none', 'random' or 'alternating', not {self.flip!r}")
 
@@ -76,7 +79,9 @@ def albumentations_pipeline(
 ):                          # an `albumentations.Compose`: uint8 (H, W, C) -> float32 (H, W, C), normalized
     "The augmentation as an Albumentations pipeline."
     A, steps, (height, width) = import_albumentations(), [], size
-    if augmentation.padding: steps += [A.Pad(augmentation.padding, fill=0), A.RandomCrop(height, width)]
+    if augmentation.padding:
+        border = dict(constant=0, reflect=4)[augmentation.padding_mode] # OpenCV's BORDER_CONSTANT and BORDER_REFLECT_101
+        steps += [A.Pad(augmentation.padding, fill=0, border_mode=border), A.RandomCrop(height, width)]
     if augmentation.flip == 'random': steps += [A.HorizontalFlip(p=.5)]
     steps += [A.Normalize(stats.mean, stats.std, max_pixel_value=255)]
     if augmentation.cutout:
@@ -135,10 +140,16 @@ def keyed_uniform(
     return _shift(draws, 40).float() * 2**-24
 
 # %% ../nbs/02_transforms.ipynb #68888337
-def _crop(images, top, left, padding):
-    "Window `(top, left)` of each image, zero-padded on all sides: `(B, H, W, C)` -> `(B, C, H, W)`."
+def _pad(images, padding, mode):
+    "`padding` pixels more on each side: `(B, H, W, C)` -> `(B, H + 2·padding, W + 2·padding, C)`."
+    if mode == 'constant': return F.pad(images, (0, 0, padding, padding, padding, padding))
+    def mirrored(size): return size - 1 - (size - 1 - torch.arange(-padding, size + padding, device=images.device).abs()).abs()
+    return images.index_select(1, mirrored(images.shape[1])).index_select(2, mirrored(images.shape[2]))
+
+def _crop(images, top, left, padding, mode):
+    "Window `(top, left)` of each image, padded on all sides: `(B, H, W, C)` -> `(B, C, H, W)`."
     height, width = images.shape[1:3]
-    padded = F.pad(images, (0, 0, padding, padding, padding, padding))
+    padded = _pad(images, padding, mode)
     windows = padded.unfold(1, height, 1).unfold(2, width, 1) # (B, 2·padding+1, 2·padding+1, C, H, W)
     return windows[torch.arange(len(images), device=images.device), top, left]
 
@@ -183,7 +194,7 @@ def augment_batch(
     top, left, mirror, *centre = keyed_uniform(seed, epoch, indices, 5).T
     if augmentation.padding:
         windows = 2 * augmentation.padding + 1
-        images = _crop(images, (top * windows).long(), (left * windows).long(), augmentation.padding).permute(0, 2, 3, 1)
+        images = _crop(images, (top * windows).long(), (left * windows).long(), augmentation.padding, augmentation.padding_mode).permute(0, 2, 3, 1)
     if augmentation.flip == 'random': images = _mirror(images, mirror < .5)
     if augmentation.flip == 'alternating': images = flip_alternately(images, indices, epoch, seed)
     batch = normalize(images, stats)
@@ -199,3 +210,6 @@ def check_augmentation(
     if augmentation.cutout_kind == 'inside' and augmentation.cutout > min(size):
         raise OptionError(f'a cutout of {augmentation.cutout} pixels cannot lie inside images of {size[0]}×{size[1]}; '
                           "make it smaller or take cutout_kind='clipped'")
+    if augmentation.padding_mode == 'reflect' and augmentation.padding >= min(size):
+        raise OptionError(f"a padding of {augmentation.padding} pixels cannot reflect images of {size[0]}×{size[1]}; "
+                          "make it smaller or take padding_mode='constant'")
