@@ -17,7 +17,7 @@ from scipy.stats import t as student
 from s8lib.batches import make_train_loader
 from s8lib.data import channel_stats, stratified_split
 from s8lib.datasets import load_dataset
-from s8lib.engine import describe_machine, pick_compile, pick_device, pick_precision, place, seed_everything
+from s8lib.engine import compile_network, describe_machine, make_scaler, pick_compile, pick_device, pick_precision, place, seed_everything
 from s8lib.models.resnet import resnet18
 from s8lib.optimizers import make_optimizer, make_schedule
 from s8lib.predictions import MirrorAveraged
@@ -60,9 +60,8 @@ def accuracies(train_set, test_set, width, seed, device, optimizer, learning_rat
     loader = make_train_loader(train_set, stats, Augmentation(**augmentation), batch_size, seed=seed, device=device)
     trained_by = make_optimizer(model, optimizer, learning_rate, weight_decay)
     steps = make_schedule(trained_by, schedule, epochs * len(loader))
-    scaler = torch.amp.GradScaler(device.type, enabled=precision == torch.float16)
-    torch.compiler.reset()
-    trained = torch.compile(model, dynamic=False) if pick_compile(device, 'auto', epochs * len(train_set)) else model
+    scaler = make_scaler(device, precision)
+    trained = compile_network(model) if pick_compile(device, 'auto', epochs * len(train_set)) else model
     for epoch in range(epochs):
         loader.set_epoch(epoch)
         train_epoch(trained, loader, trained_by, steps, label_smoothing, precision, scaler)

@@ -33,7 +33,7 @@ from torch.utils.data import DataLoader, Dataset
 from s8lib.batches import make_train_loader
 from s8lib.data import ChannelStats, ImageSet, channel_stats
 from s8lib.datasets import load_dataset
-from s8lib.engine import autocast, describe_machine, pick_compile, pick_device, pick_precision, place, seed_everything
+from s8lib.engine import autocast, describe_machine, make_scaler, pick_compile, pick_device, pick_precision, place, seed_everything
 from s8lib.models.resnet import resnet18
 from s8lib.optimizers import make_optimizer
 from s8lib.training import fit, train_epoch
@@ -104,12 +104,9 @@ def new_model(job, compiled=False):
     return model
 
 
-def new_scaler(job): return torch.amp.GradScaler(job.device.type, enabled=job.precision == torch.float16)
-
-
 def bare(job, model, optimizer):
     "As many steps as an epoch has, on one batch that is there already."
-    scaler, sizes = new_scaler(job), [min(job.batch, len(job.train_set) - start) for start in range(0, len(job.train_set), job.batch)]
+    scaler, sizes = make_scaler(job.device, job.precision), [min(job.batch, len(job.train_set) - start) for start in range(0, len(job.train_set), job.batch)]
     x = normalize(job.train_set.images[:job.batch], job.stats).to(job.device, memory_format=torch.channels_last)
     y = torch.from_numpy(job.train_set.labels[:job.batch]).to(job.device)
     def epoch(number):
@@ -125,7 +122,7 @@ def bare(job, model, optimizer):
 
 def ours(job, model, optimizer):
     "An epoch of s8lib, as `fit` runs it."
-    loader, scaler = s8lib_loader(job), new_scaler(job)
+    loader, scaler = s8lib_loader(job), make_scaler(job.device, job.precision)
     def epoch(number):
         loader.set_epoch(number)
         return train_epoch(model, loader, optimizer, precision=job.precision, scaler=scaler)[0]
@@ -154,7 +151,7 @@ def plain_loader(job):
 
 def plain(job, model, optimizer):
     "The loop that everybody writes."
-    loader, scaler = plain_loader(job), new_scaler(job)
+    loader, scaler = plain_loader(job), make_scaler(job.device, job.precision)
     def epoch(number):
         model.train()
         total_loss = correct = 0
@@ -332,7 +329,6 @@ def count_waits(job):
 def measure_run(job, epochs, bare_rate):
     "A whole run with a test after each epoch, against as many epochs of bare steps."
     model, bare_epoch = new_model(job), len(job.train_set) / bare_rate
-    torch.compiler.reset() # so that compiling is in the time
     synchronize(job.device)
     start = time.perf_counter()
     history = fit(model, s8lib_loader(job), job.test_set, job.stats, epochs, precision=job.precision, compile=job.compiled, progress=False)

@@ -53,12 +53,12 @@ def _leads_back(
     if isinstance(value, FunctionType): held = [_inside(cell) for cell in value.__closure__ or ()]
     return any(id(thing) in modules or id(_receiver(thing)) in modules or depth and _leads_back(thing, modules, depth - 1) for thing in held)
 
-def private_copy(
-    model: nn.Module, # Any model, in any mode
-) -> nn.Module: # The same modules, in eval mode, sharing the weights as detached tensors
-    "A copy of `model`'s structure, to hook and run without a trace on `model`; raises `CamError` if it cannot be copied."
-    memo, modules = {}, {id(module) for module in model.modules()}
-    owned = modules | {id(value) for module in model.modules() for value in vars(module).values()}
+# %% ../nbs/03_activations.ipynb #e10bfca5
+def _check_copyable(
+    model: nn.Module, # To be copied
+    modules: set[int], # Identities of its modules
+):
+    "Raise `CamError` for a model whose copy would still lead back to it."
     for module in model.modules():
         if isinstance(module, nn.parallel.DistributedDataParallel): raise CamError('the model is spread over processes; give its `module`')
         for attribute, value in vars(module).items():
@@ -66,6 +66,16 @@ def private_copy(
             if _leads_back(value, modules):
                 raise CamError(f'{attribute!r} of {type(module).__name__} is a function that holds a module of the model, '
                                'and a copy of it would too; make it a method, or compile the module instead')
+
+# %% ../nbs/03_activations.ipynb #1fbc69aa
+def private_copy(
+    model: nn.Module, # Any model, in any mode
+) -> nn.Module: # The same modules, in eval mode, sharing the weights as detached tensors
+    "A copy of `model`'s structure, to hook and run without a trace on `model`; raises `CamError` if it cannot be copied."
+    memo, modules = {}, {id(module) for module in model.modules()}
+    _check_copyable(model, modules)
+    owned = modules | {id(value) for module in model.modules() for value in vars(module).values()}
+    for module in model.modules():
         weights, others = module._parameters.values(), [*module._buffers.values(), *vars(module).values()]
         memo |= {id(weight): weight.clone() if weight.is_inference() else weight.detach() for weight in weights if weight is not None}
         memo |= {id(value): value.detach().clone() for value in others if isinstance(value, torch.Tensor)}

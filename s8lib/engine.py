@@ -6,8 +6,8 @@ Docs: https://s8lib.github.io/s8lib/engine.html.md"""
 
 # %% auto #0
 __all__ = ['PRECISIONS', 'WORTH_COMPILING', 'FallbackWarning', 'available_devices', 'pick_device', 'pick_precision', 'autocast',
-           'place', 'pick_compile', 'OutOfMemory', 'fits_in_memory', 'batch_fits', 'describe_machine',
-           'seed_everything']
+           'make_scaler', 'place', 'pick_compile', 'compile_network', 'OutOfMemory', 'fits_in_memory', 'batch_fits',
+           'describe_machine', 'seed_everything']
 
 # %% ../nbs/11_engine.ipynb #6b223fe4
 import os
@@ -73,6 +73,13 @@ def autocast(
     return torch.autocast(device.type, precision, enabled=precision != torch.float32)
 
 # %% ../nbs/11_engine.ipynb #ade6771f
+def make_scaler(
+    device: torch.device,   # where training runs
+    precision: torch.dtype, # of convolutions and products
+) -> torch.amp.GradScaler:  # at work in float16 only, whose small gradients would vanish
+    "The loss scaler of a run."
+    return torch.amp.GradScaler(device.type, enabled=precision == torch.float16)
+
 def place(
     model: torch.nn.Module, # moved in place
     device: torch.device,   # where it goes
@@ -99,6 +106,13 @@ def pick_compile(
     if not wanted or _has_compiler(device): return wanted
     if name == 'yes': _fall_back(f'there is no compiler for {device} here (Triton and gcc for a GPU of capability 7.0 or more, g++ for a CPU); the network runs uncompiled')
     return False
+
+def compile_network(
+    network: torch.nn.Module, # to be trained in batches of one size
+) -> torch.nn.Module:         # the same network, compiled when it is first called
+    "Compile with a count of its own: PyTorch compiles a piece of code a few times only, and has counted those of earlier runs."
+    torch.compiler.reset()
+    return torch.compile(network, dynamic=False)
 
 # %% ../nbs/11_engine.ipynb #166c53ef
 class OutOfMemory(OptionError): "The memory of the device does not hold a step with this batch, or the images; the message names what to try."

@@ -208,6 +208,7 @@ def _above_rounding(
     size = torch.einsum('nc,nchw->nhw', gradients.abs().mean((2, 3)), activations.abs())
     return maps * (maps.amax((1, 2), keepdim=True) > ROUNDING * size.amax((1, 2), keepdim=True))
 
+# %% ../nbs/03_gradcam.ipynb #aeafda09
 def _gradient_maps(
     names: list[str], # Layers
     logits: torch.Tensor, # (N, classes)
@@ -228,6 +229,7 @@ def _gradient_maps(
         maps.append([_above_rounding(formula(*both), *both) for both in zip(activations, gradients)])
     return [torch.stack(of_layer, 1) for of_layer in zip(*maps)]
 
+# %% ../nbs/03_gradcam.ipynb #de6695ae
 def _forward_maps(
     model: nn.Module, # Private copy
     name: str, # Layer
@@ -247,7 +249,7 @@ def _forward_maps(
                        _ablationcam_weights(model, name, image, own_logits, len(own), own_scores, reshape, batch_size))
     return torch.einsum('nkc,nchw->nkhw', torch.stack(weights), activations)
 
-# %% ../nbs/03_gradcam.ipynb #aeafda09
+# %% ../nbs/03_gradcam.ipynb #cea9e1ac
 def _batch_maps(
     model: nn.Module, # Private copy
     names: list[str], # Layers
@@ -276,6 +278,7 @@ def _batch_maps(
         if not found.isfinite().all(): raise NonFiniteError(f'the {method} of layer {name!r} is not finite; its numbers are too large')
     return [found.relu().float() for found in maps]
 
+# %% ../nbs/03_gradcam.ipynb #5b5f5920
 def _explain(
     model: nn.Module, # Any model from images to logits, in any mode; it is not touched
     images: torch.Tensor, # Normalized images (N, C, H, W)
@@ -302,6 +305,7 @@ def _explain(
             bar.update(len(some))
     return [(name, torch.cat(of_layer)) for name, of_layer in zip(names, zip(*batches))]
 
+# %% ../nbs/03_gradcam.ipynb #2175356a
 def _class_indices(
     images: torch.Tensor, # (N, C, H, W)
     classes, # Tensor or list (N,) or (N, K)

@@ -58,6 +58,7 @@ def _load_in_turn(world, device, *options):
     if not world.local_rank: world.sum(turn)
     return splits
 
+# %% ../nbs/14_main.ipynb #f4844162
 def _train(options):
     "One process's part of a run, with every option filled in."
     asked = SimpleNamespace(**options)
@@ -101,6 +102,7 @@ def _train(options):
             record.log.hyperparameters(config, dict(accuracy=predictions.accuracy, loss=predictions.loss))
     return Run(folder, network.eval(), train_set, test_set, test_stats, history, config, predictions)
 
+# %% ../nbs/14_main.ipynb #49927f4a
 def _train_in_worker(options):
     run = _train(options)
     return run and str(run.folder)

@@ -8,11 +8,11 @@ Docs: https://s8lib.github.io/s8lib/training.html.md"""
 __all__ = ['DivergedError', 'StepReports', 'train_epoch', 'test_epoch', 'at_least', 'check_training', 'fit']
 
 # %% ../nbs/12_training.ipynb #d82c3fb2
+import itertools
 import math
 import time
 from collections import deque
 from contextlib import contextmanager
-from itertools import repeat
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +20,7 @@ from torch import nn
 
 from .data import ChannelStats, ImageSet, OptionError, choose
 from .distributed import ALONE, World, distribute, share_buffers
-from .engine import autocast
+from .engine import autocast, compile_network, make_scaler
 from .optimizers import SCHEDULES, make_optimizer, make_schedule
 from .predictions import NonFiniteLogits, Predictions, predict
 from .progress import RunProgress, note
@@ -82,12 +82,12 @@ def train_epoch(
 ) -> tuple:                           # mean loss and accuracy over the epoch, on augmented images, as they were trained
     "Train on every batch once. Raises `DivergedError` when the loss is not finite."
     device = next(model.parameters()).device
-    scaler = scaler or torch.amp.GradScaler(device.type, enabled=precision == torch.float16)
+    scaler = scaler or make_scaler(device, precision)
     model.train()
     reports, sums = StepReports(device, on_step), _sums_over(device)
     move = dict(device=device, non_blocking=device.type == 'cuda')
     with _followed_by(optimizer, schedule):
-        for (x, y), size in zip(loader, loader.sizes if world.size > 1 else repeat(None)):
+        for (x, y), size in zip(loader, loader.sizes if world.size > 1 else itertools.repeat(None)):
             x, y, size = x.to(**move, memory_format=torch.channels_last), y.to(**move), size or len(y)
             with autocast(device, precision): logits = model(x)
             loss = F.cross_entropy(logits.float(), y, label_smoothing=label_smoothing, reduction='sum')
@@ -156,6 +156,27 @@ class _LastGood:
 
     def restore(self): torch._foreach_copy_(self.live, self.kept)
 
+@contextmanager
+def _ended_well(good, history, epochs, world, bar):
+    "When the training diverges, give the last good weights back; where it trains alone, let Ctrl-C be the end of it and no error."
+    try: yield
+    except (DivergedError, NonFiniteLogits) as error:
+        good.restore()
+        advice = '' if isinstance(error, DivergedError) else '. Take a smaller learning rate'
+        raise DivergedError(f'in epoch {len(history) + 1}: {error}; the model holds the weights of epoch {len(history)}{advice}') from error
+    except KeyboardInterrupt:
+        if world.size > 1: raise # the others are waiting in the middle of a step
+        note(bar, f'stopped after {len(history)} of {epochs} epochs')
+    finally: bar.close()
+
+def _after_step(shown, on_step):
+    "What is done with each loss: the bar moves, and `on_step` is told the number of the step too."
+    numbers = itertools.count(1)
+    def report(loss, learning_rate, num_images):
+        shown.step(loss, num_images)
+        if on_step: on_step(next(numbers), loss, learning_rate)
+    return report
+
 # %% ../nbs/12_training.ipynb #611e3fd6
 def fit(
     model: nn.Module,             # trained in place, where it is
@@ -182,28 +203,16 @@ def fit(
     optimizer = optimizer or make_optimizer(model)
     steps = make_schedule(optimizer, schedule, epochs * len(loader))
     trained = distribute(model, world, batch_norm)
-    if compile:
-        torch.compiler.reset() # PyTorch compiles a piece of code a few times only, and has counted those of earlier runs
-        trained = torch.compile(trained, dynamic=False)
+    if compile: trained = compile_network(trained)
     at_once = min(250, 4 * max(loader.sizes) // world.size) # a test keeps no activations: what trains in memory, tests in it
     shown = RunProgress(epochs, sum(loader.sizes), len(test_set) + len(valid_set or ()), device.type, progress and world.first)
-    scaler = torch.amp.GradScaler(device.type, enabled=precision == torch.float16)
-    good, history, count = _LastGood(model), [], 0
-
-    def after_step(loss, learning_rate, num_images):
-        nonlocal count
-        count += 1
-        shown.step(loss, num_images)
-        if on_step: on_step(count, loss, learning_rate)
-
+    scaler, good, history, report = make_scaler(device, precision), _LastGood(model), [], _after_step(shown, on_step)
     def test(image_set, stats): return test_epoch(model, image_set, stats, precision, at_once, world, on_batch=lambda n: shown.bar.update(n * world.size))
-
-    try:
+    with _ended_well(good, history, epochs, world, shown.bar):
         for epoch in range(epochs):
             start = time.perf_counter()
-            shown.epoch(epoch + 1)
-            loader.set_epoch(epoch)
-            trained_as = train_epoch(trained, loader, optimizer, steps, label_smoothing, precision, scaler, after_step, world)
+            shown.epoch(epoch + 1); loader.set_epoch(epoch)
+            trained_as = train_epoch(trained, loader, optimizer, steps, label_smoothing, precision, scaler, report, world)
             share_buffers(model, world)
             tested, valid = test(test_set, stats), valid_set and test(valid_set, valid_stats or stats)
             good.keep()
@@ -211,12 +220,4 @@ def fit(
             if on_epoch: on_epoch(row, tested)
             history.append(row) # last, so that after Ctrl-C no epoch counts as finished that was not passed on
             shown.tested(row)
-    except (DivergedError, NonFiniteLogits) as error:
-        good.restore()
-        advice = '' if isinstance(error, DivergedError) else '. Take a smaller learning rate'
-        raise DivergedError(f'in epoch {len(history) + 1}: {error}; the model holds the weights of epoch {len(history)}{advice}') from error
-    except KeyboardInterrupt:
-        if world.size > 1: raise # the others are waiting in the middle of a step
-        note(shown.bar, f'stopped after {len(history)} of {epochs} epochs')
-    finally: shown.bar.close()
     return history
