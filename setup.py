@@ -10,6 +10,7 @@ name = settings['lib_name']
 setup(
     version=settings['version'],
     packages=find_packages(include=[name, f'{name}.*']),
+    package_data={name: ['report.html']},
     install_requires=settings['requirements'].split(),
     extras_require={'dev': settings['dev_requirements'].split(), 'benchmark': settings['benchmark_requirements'].split()},
     # `nbdev` finds the documentation of a package by its entry point; a table in pyproject.toml would hide the scripts

@@ -1,1 +1,12 @@
+"From a small-image dataset to an explained mistake: `train`, `explain`, `save_report`."
 __version__ = "0.1.0"
+
+_VERBS = 'train', 'explain', 'save_report', 'open_run'
+
+def __getattr__(name):
+    "Load a verb, and PyTorch with it, when it is asked for."
+    if name not in _VERBS: raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    from . import main
+    return getattr(main, name)
+
+def __dir__(): return [*globals(), *_VERBS]

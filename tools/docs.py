@@ -10,12 +10,11 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import yaml
-from fastcore.nbio import read_nb
 from nbdev.config import nbpath2html
 from nbdev.serve import proc_nbs
 from smalldocs.site import build
 
-from project import NOTEBOOKS, ROOT, links, notebooks, pyproject
+from project import NOTEBOOKS, ROOT, code_cells, links, notebooks, pyproject
 
 STAGED, PAGES, SITE = ROOT/'build/pages', ROOT/'_proc', ROOT/'_docs'
 
@@ -24,9 +23,10 @@ def page(notebook: Path) -> Path:
     return nbpath2html(notebook.relative_to(NOTEBOOKS))
 
 def split_title(cells: list) -> list:
-    "The cells with the prose under a title in a cell of its own: nbdev makes the title cell front matter and drops the rest."
+    "The cells, with the prose under the title in one of its own: in the title cell nbdev drops it."
     index, cell = next((index, cell) for index, cell in enumerate(cells) if cell['cell_type'] == 'markdown')
-    title, rest = re.match(r'(# .*(?:\n+(?:> |- \w+: ).*)*)?([\s\S]*)', ''.join(cell['source'])).groups(default='')
+    parts = re.match(r'(# .*(?:\n+(?:> |- \w+: ).*)*)?([\s\S]*)', ''.join(cell['source']))
+    title, rest = parts.groups(default='')
     below = [cell | dict(source=rest, id=cell['id'] + '-below')] * bool(rest.strip())
     return cells[:index] + [cell | dict(source=title)] + below + cells[index + 1:]
 
@@ -42,8 +42,8 @@ def stage_pages():
     shutil.rmtree(STAGED, ignore_errors=True)
     shutil.copytree(NOTEBOOKS, STAGED, ignore=shutil.ignore_patterns('*.ipynb', '.*'))
     for path in notebooks():
-        text = re.sub(r'(\]\((?:[\w.]*/)*)\d+[a-z]*_([\w.]+\.ipynb)', r'\1\2', path.read_text(encoding='utf-8'))
-        notebook = json.loads(text)
+        text = path.read_text(encoding='utf-8')
+        notebook = json.loads(re.sub(r'(\]\((?:[\w.]*/)*)\d+_([\w.]+\.ipynb)', r'\1\2', text))
         notebook['cells'] = [show_source(cell) for cell in split_title(notebook['cells'])]
         target = (STAGED/page(path)).with_suffix('.ipynb')
         target.write_text(json.dumps(notebook), encoding='utf-8')
@@ -57,15 +57,19 @@ def anchors(page: str) -> set:
 def relink(text: str) -> str:
     "Point the links that nbdev wrote to this site's pages, each at the nearest anchor that is there."
     def local(match):
-        page, name = match['page'], match['name'] or ''
+        page = match['page']
+        name = match['name'] or ''
         nearest = next((anchor for anchor in (name, name.split('.')[0]) if anchor in anchors(page)), '')
         return f'/{page}' + f'#{nearest}' * bool(nearest)
-    return re.sub(re.escape(links()['documentation']) + r'(?P<page>[\w./-]+\.html)(#(?P<name>[\w.]+))?', local, text)
+    documentation = re.escape(links()['documentation'])
+    return re.sub(rf'{documentation}(?P<page>[\w./-]+\.html)(#(?P<name>[\w.]+))?', local, text)
 
 def polish(text: str) -> str:
-    "A processed notebook whose exported code is folded, and whose signatures name types without their modules."
-    text = text.replace('code-fold: show', 'code-fold: true').replace('Exported source', 'Code').replace('__main__.', '')
-    return re.sub(r'(?<=[:>])(?:s8lib|torch\.nn\.modules|collections|matplotlib)\.(?:\w+\.)*(?=[A-Z])', '', text)
+    "A processed notebook whose code is folded, and whose signatures name types without their modules."
+    text = text.replace('code-fold: show', 'code-fold: true').replace('Exported source', 'Code')
+    text = text.replace('__main__.', '')
+    modules = r'(?:s8lib|torch\.nn\.modules|collections|matplotlib)\.(?:\w+\.)*'
+    return re.sub(rf'(?<=[:>]){modules}(?=[A-Z])', '', text)
 
 def process_pages():
     "Let nbdev add the documentation of functions and the links to it."
@@ -91,11 +95,12 @@ def configure():
     (PAGES/'_variables.yml').write_text(yaml.safe_dump(address), encoding='utf-8')
 
 def finish_pages():
-    "Let 'View source' find the numbered notebooks, and the modules' `Docs:` lines a Markdown copy of their pages."
+    "Let 'View source' find the numbered notebooks, and the modules' `Docs:` lines their page in Markdown."
     for notebook in notebooks():
         html = SITE/page(notebook)
-        source = re.escape(f'nbs/{page(notebook).with_suffix(".ipynb").as_posix()}')
-        text = re.sub(f'(/blob/main/){source}(?=")', rf'\g<1>{notebook.relative_to(ROOT).as_posix()}', html.read_text(encoding='utf-8'))
+        unnumbered = f'/blob/main/nbs/{page(notebook).with_suffix(".ipynb").as_posix()}"'
+        text = html.read_text(encoding='utf-8')
+        text = text.replace(unnumbered, f'/blob/main/{notebook.relative_to(ROOT).as_posix()}"')
         html.write_text(text, encoding='utf-8')
         shutil.copy(html.with_suffix('.llms.md'), html.with_suffix('.html.md'))
 
@@ -115,8 +120,8 @@ def broken_links() -> list[str]:
     "Every link, anchor and picture inside the site that leads nowhere."
     pages = {path: Anatomy(path.read_text(encoding='utf-8')) for path in SITE.rglob('*.html')}
     problems = []
-    for path, found in pages.items():
-        for link in found.targets:
+    for path, anatomy in pages.items():
+        for link in anatomy.targets:
             parts = urlsplit(link)
             if parts.scheme or parts.netloc: continue
             target = Path(os.path.normpath(path.parent/unquote(parts.path))) if parts.path else path
@@ -129,7 +134,7 @@ def lost_pictures() -> list[str]:
     "Every page that shows fewer pictures than its notebook stores in cells that are not hidden."
     problems = []
     for notebook in notebooks():
-        cells = [cell for cell in read_nb(notebook).cells if cell.cell_type == 'code' and 'hide' not in cell.directives]
+        cells = [cell for cell in code_cells(notebook) if 'hide' not in cell.directives]
         stored = sum('image/png' in output.get('data', {}) for cell in cells for output in cell.outputs)
         targets = Anatomy((SITE/page(notebook)).read_text(encoding='utf-8')).targets
         shown = sum(target.startswith('data:image/png') for target in targets)
@@ -144,7 +149,8 @@ def main():
     site = build(PAGES)
     finish_pages()
     # nbdev writes `output-file` for Quarto; smalldocs names the pages the same without it
-    problems = [warning for warning in site.warnings if 'output-file' not in warning] + broken_links() + lost_pictures()
+    warnings = [warning for warning in site.warnings if 'output-file' not in warning]
+    problems = warnings + broken_links() + lost_pictures()
     print(*problems, f'{len(site.pages)} pages in {SITE.name}, {len(problems)} problems', sep='\n')
     sys.exit(bool(problems))
 

@@ -13,8 +13,9 @@ def fenced(text: str, language: str = '') -> str:
     return f'```{language}\n{text.rstrip()}\n```'
 
 def output_blocks(cell) -> list[str]:
-    "The stored text of a code cell; pictures belong in `nbs/images`, where the page and the README both find them."
-    texts = [output.get('text') or output.get('data', {}).get('text/plain', '') for output in cell.get('outputs', [])]
+    "The stored text of a code cell; pictures belong in `nbs/images`, where page and README both find them."
+    outputs = cell.get('outputs', [])
+    texts = [output.get('text') or output.get('data', {}).get('text/plain', '') for output in outputs]
     return [fenced(''.join(text)) for text in texts if text]
 
 def cell_blocks(cell) -> list[str]:
@@ -37,7 +38,8 @@ def with_owner(text: str) -> str:
 
 def derived() -> dict[Path, str]:
     "The files that this tool writes, and what they should say."
-    tutorials = {path: with_owner(path.read_text(encoding='utf-8')) for path in (NOTEBOOKS/'tutorials').glob('*.ipynb')}
+    paths = (NOTEBOOKS/'tutorials').glob('*.ipynb')
+    tutorials = {path: with_owner(path.read_text(encoding='utf-8')) for path in paths}
     return {ROOT/'README.md': readme(), **tutorials}
 
 if __name__ == '__main__':
