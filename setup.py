@@ -12,7 +12,10 @@ setup(
     packages=find_packages(include=[name, f'{name}.*']),
     package_data={name: ['report.html']},
     install_requires=settings['requirements'].split(),
-    extras_require={'dev': settings['dev_requirements'].split(), 'benchmark': settings['benchmark_requirements'].split()},
-    # `nbdev` finds the documentation of a package by its entry point; a table in pyproject.toml would hide the scripts
-    entry_points={'console_scripts': settings['console_scripts'].split(), 'nbdev': [f'{name} = {name}._modidx:d']},
+    extras_require={extra: settings[f'{extra}_requirements'].split() for extra in ('dev', 'benchmark')},
+    # nbdev finds the documentation of a package by its entry point; a table would hide the scripts
+    entry_points={
+        'console_scripts': settings['console_scripts'].split(),
+        'nbdev': [f'{name} = {name}._modidx:d'],
+    },
 )

@@ -1,13 +1,12 @@
-"""Training speed of the same ResNet-18 beside plain PyTorch, Lightning and fastai, and the time to a run's first step.
+"""Training speed of one ResNet-18 beside plain PyTorch, Lightning and fastai, and the start of a run.
 
     pip install -e '.[benchmark]'
     python benchmarks/train.py                       # drawn images, a CUDA GPU if there is one
-    python benchmarks/train.py --data-dir FOLDER     # FOLDER/train/<class>/* and FOLDER/test/<class>/*
+    python benchmarks/train.py --data-dir FOLDER     # FOLDER/{train,test}/<class>/*
 
-Everybody trains in one process, in turn within each round, each round starting with another one; rates are medians over the rounds
-after a warm-up round. A library that is not installed is left out.
+Everybody trains in one process, in turn within each round, each round starting with another one; rates are
+medians over the rounds after a warm-up round. A library that is not installed is left out.
 """
-import argparse
 import json
 import logging
 import math
@@ -18,28 +17,27 @@ import sys
 import tempfile
 import time
 import warnings
-from dataclasses import dataclass, field
-from functools import partial
-from importlib.metadata import version
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from fastcore.script import call_parse
 from PIL import Image
+from shared import RESULTS, describe, seconds_of, table, words, write_result
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from s8lib.batches import make_train_loader
-from s8lib.data import ChannelStats, ImageSet, channel_stats
-from s8lib.datasets import load_dataset
-from s8lib.engine import autocast, describe_machine, make_scaler, pick_compile, pick_device, pick_precision, place, seed_everything
-from s8lib.models.resnet import resnet18
-from s8lib.optimizers import make_optimizer
-from s8lib.training import fit, train_epoch
-from s8lib.transforms import Augmentation, albumentations_pipeline, normalize
+from s8lib.batches import EpochBatches, make_train_loader
+from s8lib.compute import Compute, pick_compile, pick_compute, seed_everything
+from s8lib.data import ImageSet
+from s8lib.options import Options, load_splits, make_model
+from s8lib.training import Trainer, fit, make_trainer
+from s8lib.transforms import albumentations_pipeline, normalize
 
-LEARNING_RATE = .01
+TRAINING = dict(recipe='assignment', optimizer='sgd', learning_rate=.01, schedule='constant')
 LIGHTNING_PRECISION = {torch.float32: '32-true', torch.bfloat16: 'bf16-mixed', torch.float16: '16-mixed'}
 NUM_STARTS = 3
 
@@ -67,74 +65,85 @@ from s8lib.main import train
 train('folder', progress=False, **json.loads(sys.argv[1]))
 '''
 
+TRAINED = """ResNet-18 of s8lib, convolution weights in the channels-last layout; SGD with Nesterov momentum
+0.9 and weight decay 5e-4; pad 4 and crop, CutOut 16x16. The workers are the loader processes of PyTorch,
+Lightning and fastai; s8lib has none. If it says compile True, the bare step and s8lib run through
+`torch.compile`, the others do not, and compiling, without a cache, is in the warm-up."""
+EPOCHS = """A round is one epoch of all images for each, in turn, each round starting with another one;
+median, slowest and fastest of the rounds after one for warm-up. The time runs from the call that trains an
+epoch to its return (on a GPU: until it is idle): with starting the loader and its workers, without testing,
+and without building network, optimizer and dataset. Everybody makes the same number of optimizer steps in the
+same number format."""
+RUN = """Making the loader and `fit` of a new network (with compile True: compiling included), with a test on
+the test images after each epoch, against as many epochs of bare steps without a test."""
+START = f"""From starting Python to the first step of `train('folder', ...)` on the same images and device,
+width 64, not compiled, images decoded before and read from the cache: imports, data, statistics, network, run
+folder, first batch. Fresh processes, medians of {NUM_STARTS}; `import torch` alone is taken off."""
+
 
 @dataclass(frozen=True, eq=False)
 class Job:
     "What everybody trains, on what."
-    train_set: ImageSet
-    test_set: ImageSet
-    stats: ChannelStats
-    device: torch.device
-    precision: torch.dtype
-    batch: int
-    width: int
-    workers: int
-    compiled: bool
+    train_set: ImageSet  # of an epoch
+    test_set: ImageSet  # of the whole run
+    options: Options  # filled in; its workers are those of the other libraries
+    compute: Compute  # compiled is for the bare step and s8lib
 
     @property
-    def steps(self): return math.ceil(len(self.train_set) / self.batch)
+    def on_gpu(self): return self.compute.device.type == 'cuda'
 
     @property
-    def on_gpu(self): return self.device.type == 'cuda'
+    def sizes(self): return EpochBatches(len(self.train_set), self.options.batch_size).sizes
+
+    def loader(self): return make_train_loader(self.train_set, self.options, self.compute)
+
+    def trainer(self):
+        "The same network with the same weights for everybody, and its optimizer."
+        seed_everything(0)
+        model = make_model(self.options, self.train_set)
+        return make_trainer(model, self.options, self.compute, 1)  # a constant rate reads no number of steps
 
 
-def precision_name(job): return str(job.precision).removeprefix('torch.')
+def learn(trainer, loss):
+    "Backward and a step of the optimizer."
+    trainer.optimizer.zero_grad()
+    trainer.scaler.scale(loss).backward()
+    trainer.scaler.step(trainer.optimizer)
+    trainer.scaler.update()
 
 
-def repeat(image_set, count):
-    "`count` images, from the beginning again when there are fewer."
-    return image_set.subset(np.arange(count) % len(image_set))
-
-
-def new_model(job, compiled=False):
-    "The same network with the same weights for everybody."
-    seed_everything(0)
-    model = place(resnet18(len(job.train_set.classes), job.train_set.images.shape[-1], job.width), job.device)
-    if compiled: model.compile(dynamic=False)
-    return model
-
-
-def bare(job, model, optimizer):
-    "As many steps as an epoch has, on one batch that is there already."
-    scaler, sizes = make_scaler(job.device, job.precision), [min(job.batch, len(job.train_set) - start) for start in range(0, len(job.train_set), job.batch)]
-    x = normalize(job.train_set.images[:job.batch], job.stats).to(job.device, memory_format=torch.channels_last)
-    y = torch.from_numpy(job.train_set.labels[:job.batch]).to(job.device)
+def bare(job, trainer):
+    """Forward, cross-entropy, backward and optimizer step on one resident batch in the channels-last layout:
+    no data work, no accounting."""
+    batch_size = job.options.batch_size
+    x = normalize(job.train_set.images[:batch_size], job.train_set.stats)
+    x = x.to(job.compute.device, memory_format=torch.channels_last)
+    y = torch.from_numpy(job.train_set.labels[:batch_size]).to(job.compute.device)
     def epoch(number):
-        model.train()
-        for size in sizes:
-            with autocast(job.device, job.precision): logits = model(x[:size])
+        trainer.model.train()
+        for size in job.sizes:
+            with job.compute.autocast(): logits = trainer.network(x[:size])
             loss = F.cross_entropy(logits.float(), y[:size])
-            optimizer.zero_grad()
-            scaler.scale(loss).backward(); scaler.step(optimizer); scaler.update()
+            learn(trainer, loss)
         return loss.item()
     return epoch
 
 
-def ours(job, model, optimizer):
-    "An epoch of s8lib, as `fit` runs it."
-    loader, scaler = s8lib_loader(job), make_scaler(job.device, job.precision)
+def ours(job, trainer):
+    """`Trainer.epoch` on `make_train_loader`, executor 'batched', as `fit` runs it: order, augmentation of
+    whole batches on the training device, step, schedule, loss, accuracy and the check for a diverged run."""
+    loader = job.loader()
     def epoch(number):
         loader.set_epoch(number)
-        return train_epoch(model, loader, optimizer, precision=job.precision, scaler=scaler)[0]
+        return trainer.epoch(loader)[0]
     return epoch
-
-
-def s8lib_loader(job): return make_train_loader(job.train_set, job.stats, Augmentation(), job.batch, device=job.device)
 
 
 class AugmentedImages(Dataset):
     "One image at a time through the Albumentations pipeline."
-    def __init__(self, image_set, pipeline): self.image_set, self.pipeline = image_set, pipeline
+    def __init__(self, image_set, pipeline):
+        self.image_set = image_set
+        self.pipeline = pipeline
 
     def __len__(self): return len(self.image_set)
 
@@ -145,36 +154,38 @@ class AugmentedImages(Dataset):
 
 def plain_loader(job):
     "PyTorch's `DataLoader` as tutorials have it."
-    pipeline = albumentations_pipeline(Augmentation(), job.stats, job.train_set.images.shape[1:3])
-    return DataLoader(AugmentedImages(job.train_set, pipeline), job.batch, shuffle=True, num_workers=job.workers, pin_memory=job.on_gpu)
+    options = job.options
+    pipeline = albumentations_pipeline(options.augmentation, job.train_set.stats, job.train_set.image_size)
+    return DataLoader(AugmentedImages(job.train_set, pipeline), options.batch_size, shuffle=True,
+                      num_workers=options.workers, pin_memory=job.on_gpu)
 
 
-def plain(job, model, optimizer):
-    "The loop that everybody writes."
-    loader, scaler = plain_loader(job), make_scaler(job.device, job.precision)
+def plain(job, trainer):
+    """A `DataLoader` with the same augmentation as an Albumentations pipeline per image, a loop with
+    `.item()` for loss and accuracy."""
+    device = job.compute.device
+    loader = plain_loader(job)
     def epoch(number):
-        model.train()
+        trainer.model.train()
         total_loss = correct = 0
         for x, y in loader:
-            x, y = x.to(job.device, non_blocking=True), y.to(job.device, non_blocking=True)
-            optimizer.zero_grad()
-            with autocast(job.device, job.precision):
-                logits = model(x)
+            x = x.to(device, non_blocking=True)
+            y = y.to(device, non_blocking=True)
+            with job.compute.autocast():
+                logits = trainer.model(x)
                 loss = F.cross_entropy(logits, y)
-            scaler.scale(loss).backward(); scaler.step(optimizer); scaler.update()
+            learn(trainer, loss)
             total_loss += loss.item() * len(y)
-            correct += (logits.argmax(1) == y).sum().item() # the accuracy that such a loop prints
+            correct += (logits.argmax(1) == y).sum().item()  # the accuracy that such a loop prints
         return total_loss / len(loader.dataset)
     return epoch
 
 
-def lightning(job, model, optimizer):
-    "A `LightningModule` on the same `DataLoader`; each round is `Trainer.fit` for one epoch."
-    import pytorch_lightning
-    logging.getLogger('pytorch_lightning').setLevel(logging.ERROR)
-    warnings.filterwarnings('ignore', module='pytorch_lightning')
+def lightning_module(model, optimizer):
+    "A `LightningModule` that logs loss and accuracy for each epoch."
+    from pytorch_lightning import LightningModule
 
-    class Classifier(pytorch_lightning.LightningModule):
+    class Classifier(LightningModule):
         def __init__(self):
             super().__init__()
             self.model = model
@@ -183,65 +194,82 @@ def lightning(job, model, optimizer):
             x, y = batch
             logits = self.model(x)
             loss = F.cross_entropy(logits, y)
-            self.log_dict(dict(loss=loss, accuracy=(logits.argmax(1) == y).float().mean()), on_step=False, on_epoch=True)
+            accuracy = (logits.argmax(1) == y).float().mean()
+            self.log_dict(dict(loss=loss, accuracy=accuracy), on_step=False, on_epoch=True)
             return loss
 
         def configure_optimizers(self): return optimizer
 
-    module, loader = Classifier(), plain_loader(job)
+    return Classifier()
+
+
+def lightning(job, trainer):
+    """`Trainer(...)` and `Trainer.fit` for one epoch on that `DataLoader`, loss and accuracy logged per
+    epoch. Logger, checkpoints, bar and model summary are off, which is its best case."""
+    import pytorch_lightning
+    logging.getLogger('pytorch_lightning').setLevel(logging.ERROR)
+    warnings.filterwarnings('ignore', module='pytorch_lightning')
+    module = lightning_module(trainer.model, trainer.optimizer)
+    loader = plain_loader(job)
+    precision = LIGHTNING_PRECISION[job.compute.dtype]
+    settings = dict(accelerator='gpu' if job.on_gpu else 'cpu', devices=1, precision=precision, logger=False,
+                    enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False)
     def epoch(number):
-        trainer = pytorch_lightning.Trainer(accelerator='gpu' if job.on_gpu else 'cpu', devices=1, precision=LIGHTNING_PRECISION[job.precision],
-                                            max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False)
-        trainer.fit(module, loader)
-        return trainer.callback_metrics['loss'].item()
+        peer = pytorch_lightning.Trainer(max_epochs=1, **settings)
+        peer.fit(module, loader)
+        return peer.callback_metrics['loss'].item()
     return epoch
 
 
-def fastai_epoch(job, model, optimizer, loaders, loss_function):
-    "Each round is `Learner.fit` for one epoch."
+def fastai_epoch(job, trainer, loaders, loss_function):
+    "`Learner.fit` for one epoch each round."
     from fastai.vision.all import Learner, OptimWrapper
-    learner = Learner(loaders, model, loss_function, OptimWrapper(opt=optimizer))
-    if job.precision == torch.bfloat16: learner.to_bf16()
-    if job.precision == torch.float16: learner.to_fp16()
+    learner = Learner(loaders, trainer.model, loss_function, OptimWrapper(opt=trainer.optimizer))
+    if job.compute.dtype == torch.bfloat16: learner.to_bf16()
+    if job.compute.dtype == torch.float16: learner.to_fp16()
     def epoch(number):
-        with learner.no_bar(), learner.no_logging(): learner.fit(1, LEARNING_RATE)
+        with learner.no_bar(), learner.no_logging(): learner.fit(1, job.options.learning_rate)
         return float(learner.recorder.losses[-1])
     return epoch
 
 
-def fastai(job, model, optimizer):
-    "fastai with its own blocks and transforms."
-    from fastai.vision.all import CategoryBlock, CropPad, CrossEntropyLossFlat, DataBlock, ImageBlock, Normalize, RandomCrop, RandomErasing
-    images, labels, classes, (height, width) = job.train_set.images, job.train_set.labels, job.train_set.classes, job.train_set.images.shape[1:3]
-    wanted = Augmentation()
-    share = wanted.cutout**2 / (height * width)
-    block = DataBlock((ImageBlock, CategoryBlock(vocab=classes)), get_x=lambda index: images[index], get_y=lambda index: classes[labels[index]],
-                      splitter=lambda items: (range(len(items)), []),
-                      item_tfms=[CropPad((height + 2 * wanted.padding, width + 2 * wanted.padding)), RandomCrop((height, width))],
-                      batch_tfms=[Normalize.from_stats(job.stats.mean, job.stats.std, cuda=job.on_gpu), RandomErasing(1., share, share, 1.)])
-    loaders = block.dataloaders(range(len(images)), bs=job.batch, drop_last=False, num_workers=job.workers, device=job.device)
-    return fastai_epoch(job, model, optimizer, loaders, CrossEntropyLossFlat())
+def fastai_transforms(job):
+    "The same augmentation by fastai: of each image, and of each batch."
+    from fastai.vision.all import CropPad, Normalize, RandomCrop, RandomErasing
+    height, width = job.train_set.image_size
+    stats = job.train_set.stats
+    padding = job.options.padding
+    share = job.options.cutout**2 / (height * width)
+    of_image = [CropPad((height + 2 * padding, width + 2 * padding)), RandomCrop((height, width))]
+    to_normal = Normalize.from_stats(stats.mean, stats.std, cuda=job.on_gpu)
+    return dict(item_tfms=of_image, batch_tfms=[to_normal, RandomErasing(1., share, share, 1.)])
 
 
-def fastai_on_loader(job, model, optimizer):
-    "fastai's `Learner` on the same `DataLoader` as plain PyTorch."
+def fastai(job, trainer):
+    """`Learner.fit(1)` with fastai's own blocks and transforms, which is how it is used: pad and random crop
+    per image as PIL, normalization and `RandomErasing` per batch on the device. It erases one square of noise
+    for the whole batch, which is less work than a square per image. Images come from memory, where
+    `from_folder` would decode them again in each epoch. Loss only; bar and log are off."""
+    from fastai.vision.all import CategoryBlock, CrossEntropyLossFlat, DataBlock, ImageBlock
+    images = job.train_set.images
+    names = np.array(job.train_set.classes)[job.train_set.labels].tolist()
+    block = DataBlock((ImageBlock, CategoryBlock(vocab=job.train_set.classes)),
+                      get_x=lambda index: images[index], get_y=lambda index: names[index],
+                      splitter=lambda items: (range(len(items)), []), **fastai_transforms(job))
+    loaders = block.dataloaders(range(len(images)), bs=job.options.batch_size, drop_last=False,
+                                num_workers=job.options.workers, device=job.compute.device)
+    return fastai_epoch(job, trainer, loaders, CrossEntropyLossFlat())
+
+
+def fastai_on_loader(job, trainer):
+    """`Learner.fit(1)` on PyTorch's `DataLoader` from above: what its loop costs without its transforms. Loss
+    only; bar and log are off."""
     from fastai.vision.all import DataLoaders
-    return fastai_epoch(job, model, optimizer, DataLoaders(plain_loader(job), []), nn.CrossEntropyLoss())
+    return fastai_epoch(job, trainer, DataLoaders(plain_loader(job), []), nn.CrossEntropyLoss())
 
 
-CONTENDERS = {
-    'bare step': (bare, 'forward, cross-entropy, backward and optimizer step on one resident batch in the channels-last layout: no data work, no accounting.'),
-    's8lib': (ours, "`train_epoch` on `make_train_loader`, executor 'batched': order, augmentation of whole batches on the training device, step, loss, "
-                    'accuracy and the check for a diverged run.'),
-    'PyTorch': (plain, 'a `DataLoader` with the same augmentation as an Albumentations pipeline per image, a loop with `.item()` for loss and accuracy.'),
-    'Lightning': (lightning, '`Trainer(...)` and `Trainer.fit` for one epoch on that `DataLoader`, loss and accuracy logged per epoch. Logger, checkpoints, '
-                             'bar and model summary are off, which is its best case.'),
-    'fastai': (fastai, "`Learner.fit(1)` with fastai's own blocks and transforms, which is how it is used: pad and random crop per image as PIL, "
-                       'normalization and `RandomErasing` per batch on the device. It erases one square of noise for the whole batch, which is less work than '
-                       'a square per image. Images come from memory, where `from_folder` would decode them again in each epoch. Loss only; bar and log are off.'),
-    'fastai on DataLoader': (fastai_on_loader, "`Learner.fit(1)` on PyTorch's `DataLoader` from above: what its loop costs without its transforms. Loss only; "
-                                               'bar and log are off.'),
-}
+CONTENDERS = {'bare step': bare, 's8lib': ours, 'PyTorch': plain, 'Lightning': lightning, 'fastai': fastai,
+              'fastai on DataLoader': fastai_on_loader}
 
 
 @dataclass(eq=False)
@@ -249,36 +277,29 @@ class Contender:
     "One network and its way to train it."
     name: str
     model: nn.Module
-    steps: list     # grows by one with each step of the optimizer
-    epoch: callable # (number) -> loss
+    steps: list  # grows by one with each step of the optimizer
+    epoch: Callable  # (number) -> loss
     seconds: list = field(default_factory=list)
     losses: list = field(default_factory=list)
 
     def run(self, device):
         "Train for one epoch and note how long it took."
-        synchronize(device)
-        start = time.perf_counter()
-        self.losses.append(self.epoch(len(self.seconds)))
-        synchronize(device)
-        self.seconds.append(time.perf_counter() - start)
-
-
-def synchronize(device):
-    "Wait for the GPU."
-    if device.type == 'cuda': torch.cuda.synchronize()
+        def train(): self.losses.append(self.epoch(len(self.losses)))
+        self.seconds.append(seconds_of(train, device))
 
 
 def enter(job, name):
-    "A contender with its own copy of the network. Raises `ImportError` for a library that is not installed."
-    model, steps = new_model(job, job.compiled and name in ('bare step', 's8lib')), []
-    optimizer = make_optimizer(model, learning_rate=LEARNING_RATE)
-    optimizer.register_step_post_hook(lambda *call: steps.append(1))
-    return Contender(name, model, steps, CONTENDERS[name][0](job, model, optimizer))
+    "A contender with its own copy of the network; raises `ImportError` for a library that is not installed."
+    trainer = job.trainer()
+    steps = []
+    trainer.optimizer.register_step_post_hook(lambda *call: steps.append(1))
+    return Contender(name, trainer.model, steps, CONTENDERS[name](job, trainer))
 
 
 def enter_all(job):
-    "Those that are installed, and why the others are not here."
-    contenders, missing = [], {}
+    "The contenders that are installed, and by name why the others are not here."
+    contenders = []
+    missing = {}
     for name in CONTENDERS:
         try: contenders.append(enter(job, name))
         except ImportError as error:
@@ -287,37 +308,46 @@ def enter_all(job):
     return contenders, missing
 
 
+def take_turns(contenders, rounds, device):
+    "A round for warm-up and the rounds that count."
+    for number in range(rounds + 1):
+        turn = number % len(contenders)
+        for contender in contenders[turn:] + contenders[:turn]:
+            contender.run(device)
+            print(f'round {number} {contender.name}: {contender.seconds[-1]:.2f} s', file=sys.stderr)
+
+
 def check_trained(job, contender):
     "Everybody must have made the same steps, to a finite loss, with weights that moved."
-    expected, done = job.steps * len(contender.seconds), len(contender.steps)
-    skipping = job.precision == torch.float16 and done < expected # its scaler skips steps while it looks for a scale
-    assert done == expected or skipping, f'{contender.name} made {done} optimizer steps, not {expected}'
+    expected = len(job.sizes) * len(contender.seconds)
+    steps = len(contender.steps)
+    skipping = job.compute.dtype == torch.float16 and steps < expected  # its scaler is looking for a scale
+    assert steps == expected or skipping, f'{contender.name} made {steps} optimizer steps, not {expected}'
     assert all(map(math.isfinite, contender.losses)), f'{contender.name} diverged: {contender.losses}'
-    for before, after in zip(new_model(job).parameters(), contender.model.parameters()):
-        assert not torch.equal(before.cpu(), after.detach().cpu()), f'{contender.name} has weights that were not trained'
+    for before, after in zip(job.trainer().model.parameters(), contender.model.parameters()):
+        moved = not torch.equal(before.cpu(), after.detach().cpu())
+        assert moved, f'{contender.name} has weights that were not trained'
 
 
 def measure_epochs(job, rounds):
     "Rows of the table: images a second, warm-up and every round."
     contenders, missing = enter_all(job)
-    for number in range(rounds + 1):
-        turn = number % len(contenders)
-        for contender in contenders[turn:] + contenders[:turn]:
-            contender.run(job.device)
-            print(f'round {number} {contender.name}: {contender.seconds[-1]:.2f} s', file=sys.stderr)
+    take_turns(contenders, rounds, job.compute.device)
     for contender in contenders: check_trained(job, contender)
-    rates = {contender.name: len(job.train_set) / statistics.median(contender.seconds[1:]) for contender in contenders}
-    rows = [{'variant': contender.name, 'images/s': rates[contender.name], 'to bare step': rates[contender.name] / rates['bare step'],
-             's8lib to it': rates['s8lib'] / rates[contender.name], 'slowest': len(job.train_set) / max(contender.seconds[1:]),
-             'fastest': len(job.train_set) / min(contender.seconds[1:]), 'warm-up s': contender.seconds[0], 'seconds': contender.seconds[1:]}
-            for contender in contenders]
+    images = len(job.train_set)
+    rates = {contender.name: images / statistics.median(contender.seconds[1:]) for contender in contenders}
+    def row(name, rate, warm_up, *seconds):
+        return {'variant': name, 'images/s': rate, 'to bare step': rate / rates['bare step'],
+                's8lib to it': rates['s8lib'] / rate, 'slowest': images / max(seconds),
+                'fastest': images / min(seconds), 'warm-up s': warm_up, 'seconds': list(seconds)}
+    rows = [row(contender.name, rates[contender.name], *contender.seconds) for contender in contenders]
     return rows + [{'variant': name, 'images/s': reason} for name, reason in missing.items()]
 
 
 def count_waits(job):
-    "How often an epoch of s8lib makes the processor wait for the GPU, as PyTorch notices it; one is the end of the epoch."
-    model = new_model(job)
-    epoch = ours(job, model, make_optimizer(model, learning_rate=LEARNING_RATE))
+    "How often an epoch of s8lib, not compiled, makes the processor wait for the GPU, as PyTorch notices it."
+    job = replace(job, compute=replace(job.compute, compiled=False))
+    epoch = ours(job, job.trainer())
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter('always')
         torch.cuda.set_sync_debug_mode('warn')
@@ -328,14 +358,16 @@ def count_waits(job):
 
 def measure_run(job, epochs, bare_rate):
     "A whole run with a test after each epoch, against as many epochs of bare steps."
-    model, bare_epoch = new_model(job), len(job.train_set) / bare_rate
-    synchronize(job.device)
-    start = time.perf_counter()
-    history = fit(model, s8lib_loader(job), job.test_set, job.stats, epochs, precision=job.precision, compile=job.compiled, progress=False)
-    synchronize(job.device)
-    seconds, later = time.perf_counter() - start, statistics.median(row['seconds'] for row in history[1:] or history)
-    return {'epochs': epochs, 'seconds': seconds, 'to bare steps': seconds / (epochs * bare_epoch), 'first epoch s': history[0]['seconds'],
-            'median later epoch s': later, 'later epoch to bare steps': later / bare_epoch} | ({'waits in an epoch': count_waits(job)} if job.on_gpu else {})
+    trainer = job.trainer()
+    history = []
+    def run(): history.extend(fit(trainer, job.loader(), dict(test=job.test_set), epochs))
+    seconds = seconds_of(run, job.compute.device)
+    later = statistics.median(row['seconds'] for row in history[1:] or history)
+    bare_epoch = len(job.train_set) / bare_rate
+    waits = {'waits in an epoch': count_waits(job)} if job.on_gpu else {}
+    return {'epochs': epochs, 'seconds': seconds, 'to bare steps': seconds / (epochs * bare_epoch),
+            'first epoch s': history[0]['seconds'], 'median later epoch s': later,
+            'later epoch to bare steps': later / bare_epoch, **waits}
 
 
 def write_images(image_set, folder):
@@ -348,122 +380,83 @@ def write_images(image_set, folder):
 def seconds_until(code, options='', **environment):
     "Seconds from starting a fresh Python to each time that it prints."
     start = time.time()
-    done = subprocess.run([sys.executable, '-c', code, options], env=os.environ | environment, stdout=subprocess.PIPE, text=True, check=True)
-    return [float(line) - start for line in done.stdout.split()]
+    process = subprocess.run([sys.executable, '-c', code, options], env=os.environ | environment,
+                             stdout=subprocess.PIPE, text=True, check=True)
+    return [float(line) - start for line in process.stdout.split()]
 
 
-def measure_start(job, data_dir):
-    "Seconds beyond `import torch` until a run of `train` begins its first step, and until that step is finished."
+def measure_start(job):
+    "Seconds beyond `import torch` until `train` begins its first step, and until that step is finished."
+    options = job.options
     with tempfile.TemporaryDirectory() as folder:
-        environment = {} if data_dir else dict(XDG_CACHE_HOME=f'{folder}/cache')
-        if not data_dir:
+        environment = {} if options.data_dir else dict(XDG_CACHE_HOME=f'{folder}/cache')
+        if not options.data_dir:
             for image_set in (job.train_set, job.test_set): write_images(image_set, Path(folder))
-        bare_import = partial(seconds_until, IMPORT_TORCH)
-        options = dict(data_dir=data_dir or folder, batch_size=job.batch, recipe='assignment', device=job.device.type, precision=precision_name(job),
-                       compile='no', runs_dir=f'{folder}/runs')
-        start = partial(seconds_until, FIRST_STEP, json.dumps(options), **environment)
-        bare_import(); start() # fills the caches
-        found = [(*bare_import(), *start()) for _ in range(NUM_STARTS)]
-    alone, begun, finished = (statistics.median(times) for times in zip(*found))
-    return {'import torch s': alone, 'beyond it until the first step begins s': begun - alone, 'beyond it until the first step is finished s': finished - alone}
+        given = dict(data_dir=options.data_dir or folder, batch_size=options.batch_size, recipe='assignment',
+                     device=options.device, precision=options.precision, compile='no',
+                     runs_dir=f'{folder}/runs')
+        def start(): return seconds_until(FIRST_STEP, json.dumps(given), **environment)
+        warm_up, *times = [seconds_until(IMPORT_TORCH) + start() for _ in range(NUM_STARTS + 1)]
+    alone, begun, finished = (statistics.median(seconds) for seconds in zip(*times))
+    return {'import torch s': alone, 'beyond it until the first step begins s': begun - alone,
+            'beyond it until the first step is finished s': finished - alone}
 
 
-def table(rows):
-    "A Markdown table; numbers get three digits, lists are left to the JSON file."
-    keys = list(dict.fromkeys(key for row in rows for key, value in row.items() if not isinstance(value, list)))
-    def text(value): return '' if value is None else value if isinstance(value, str) else f'{value:,.0f}' if value >= 1000 else f'{value:.3g}'
-    lines = [keys, ['---'] * len(keys), *[[text(row.get(key)) for key in keys] for row in rows]]
-    return '\n'.join('| ' + ' | '.join(line) + ' |' for line in lines)
+def page(result):
+    "The result in Markdown, by paragraph."
+    inside = [f'- **{name}**: {" ".join(train.__doc__.split())}' for name, train in CONTENDERS.items()]
+    paragraphs = ['# Training speed, side by side', TRAINED, f"{words(result['setting'])}.",
+                  '## Epochs', EPOCHS, table(result['epochs']), '\n'.join(inside)]
+    if 'run' in result: paragraphs += ['## Whole run', RUN, table([result['run']])]
+    return paragraphs + ['## Start of a run', START, table([result['start']])]
 
 
-def page(setting, result):
-    "The result in Markdown."
-    compiled = ' `torch.compile` for the bare step and s8lib, not for the others. Compiling, without a cache, is in the warm-up of the bare step; s8lib finds it compiled.' if setting['compile'] else ''
-    lines = ['# Training speed, side by side',
-             f"ResNet-18 of s8lib, width {setting['width']}, {setting['parameters']:,} parameters, convolution weights in the channels-last layout; "
-             f"{setting['images']:,} training images of {setting['image']} ({setting['data']}), batch {setting['batch']}, {setting['precision']}; SGD with Nesterov "
-             f"momentum 0.9 and weight decay 5e-4; pad 4 and crop, CutOut 16x16. Loader workers of PyTorch, Lightning and fastai: {setting['workers']}; "
-             f"s8lib: 0.{compiled}",
-             ', '.join(f'{name} {value}' for name, value in setting['machine'].items()) + '.', f"`{setting['command']}`",
-             '## Epochs',
-             f"A round is one epoch of {setting['images']:,} images for each, in turn, each round starting with another one; median, slowest and fastest of "
-             f"{setting['rounds']} rounds after one for warm-up. The time runs from the call that trains an epoch to its return (on a GPU: until it is idle): with "
-             'starting the loader and its workers, without testing, and without building network, optimizer and dataset. Everybody makes the same number of '
-             'optimizer steps in the same number format.',
-             table(result['epochs']), '\n'.join(f'- **{name}**: {inside}' for name, (_, inside) in CONTENDERS.items())]
-    if 'run' in result: lines += ['## Whole run',
-        f"Making the loader and `fit` with a test on {setting['test images']:,} images after each epoch, a new network"
-        f"{', compiling included' if setting['compile'] else ''}, against as many epochs of bare steps without a test.", table([result['run']])]
-    lines += ['## Start of a run',
-        "From starting Python to the first step of `train('folder', ...)` on the same images and device, width 64, not compiled, images decoded before and read "
-        'from the cache: imports, data, statistics, network, run folder, first batch. Fresh processes, '
-        f'medians of {NUM_STARTS}; `import torch` alone is taken off.', table([result['start']])]
-    return '\n\n'.join(lines) + '\n'
+def load_job(options, num_images):
+    "Data, device and number format as the options say; images are repeated when there are fewer."
+    def repeat(image_set, count): return image_set.subset(np.arange(count) % len(image_set))
+    train_set, _, test_set = load_splits(options)
+    compute = pick_compute(options.device, options.precision)
+    compute = replace(compute, compiled=pick_compile(compute.device, options.compile))
+    return Job(repeat(train_set, num_images), repeat(test_set, num_images // 5), options.filled(), compute)
 
 
-def load_job(arguments):
-    "Data, device and number format as the options say."
-    train_set, test_set = load_dataset('folder', arguments.data_dir) if arguments.data_dir else load_dataset('shapes')
-    device = pick_device(arguments.device)
-    return Job(repeat(train_set, arguments.images), repeat(test_set, arguments.images // 5), channel_stats(train_set), device,
-               pick_precision(device, arguments.precision), arguments.batch, arguments.width, arguments.workers,
-               pick_compile(device, 'yes' if arguments.compile else 'no'))
-
-
-def command(parser, arguments):
-    "The command with the options that were given, without the machine's folders."
-    given = {name: value for name, value in vars(arguments).items() if value != parser.get_default(name) and name != 'out'}
-    words = [f'--{name.replace("_", "-")}' + ('' if value is True else f' {"FOLDER" if name == "data_dir" else value}') for name, value in given.items()]
-    return ' '.join(['python benchmarks/train.py', *words])
-
-
-def describe(job, arguments, typed):
+def describe_job(job, rounds):
     "Everything that a reader needs to judge the numbers."
-    packages = {}
-    for name in ('s8lib', 'pytorch-lightning', 'fastai'):
-        try: packages[name] = version(name)
-        except ImportError: packages[name] = 'not installed'
-    return {'width': job.width, 'parameters': sum(p.numel() for p in new_model(job).parameters()), 'images': len(job.train_set),
-            'test images': len(job.test_set), 'image': 'x'.join(map(str, job.train_set.images.shape[1:])),
-            'data': 'a folder' if arguments.data_dir else 'drawn shapes', 'batch': job.batch, 'precision': precision_name(job),
-            'workers': job.workers, 'compile': job.compiled, 'rounds': arguments.rounds, 'machine': describe_machine(job.device) | packages, 'command': typed}
+    options = job.options
+    return {'width': options.width, 'parameters': sum(p.numel() for p in job.trainer().model.parameters()),
+            'images': len(job.train_set), 'test images': len(job.test_set),
+            'image': 'x'.join(map(str, job.train_set.images.shape[1:])),
+            'data': 'a folder' if options.data_dir else 'drawn shapes', 'batch': options.batch_size,
+            'precision': job.compute.describe()['precision'], 'workers': options.workers,
+            'compile': job.compute.compiled, 'rounds': rounds,
+            'machine': describe(job.compute.device, 'pytorch-lightning', 'fastai')}
 
 
-def parse():
-    "The options, and the command that was typed."
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu', choices=['cpu', 'cuda'])
-    parser.add_argument('--precision', default='auto', choices=['auto', 'float32', 'float16', 'bfloat16'])
-    parser.add_argument('--data-dir', help='holds train/<class>/* and test/<class>/*; by default shapes are drawn')
-    parser.add_argument('--images', type=int, help='training images of a round, repeated when there are fewer; by default 50,000 on a GPU, otherwise 640')
-    parser.add_argument('--batch', type=int, default=128)
-    parser.add_argument('--width', type=int, default=64)
-    parser.add_argument('--rounds', type=int, default=5, help='after one for warm-up')
-    parser.add_argument('--workers', type=int, help='loader processes of the others; by default 8 (or the cores, if fewer) on a GPU, otherwise 0')
-    parser.add_argument('--epochs', type=int, help='of a whole run with tests; by default 20 on a GPU, otherwise none')
-    parser.add_argument('--compile', action='store_true', help='torch.compile for the bare step and s8lib')
-    parser.add_argument('--out', type=Path, default=Path(__file__).parent / 'results')
-    arguments = parser.parse_args()
-    typed = command(parser, arguments)
-    gpu = pick_device(arguments.device).type == 'cuda'
-    defaults = dict(images=50_000, workers=min(8, os.cpu_count()), epochs=20) if gpu else dict(images=640, workers=0, epochs=0)
-    for name, value in defaults.items():
-        if getattr(arguments, name) is None: setattr(arguments, name, value)
-    return arguments, typed
-
-
-def main():
-    arguments, typed = parse()
-    job = load_job(arguments)
+@call_parse
+def main(
+    device: str = 'cuda' if torch.cuda.is_available() else 'cpu',  # 'cpu' or 'cuda'
+    precision: str = 'auto',  # 'auto', 'float32', 'float16' or 'bfloat16'
+    data_dir: str = None,  # holds {train,test}/<class>/*; by default shapes are drawn
+    images: int = None,  # of a round, repeated when there are fewer; by default 50,000 on a GPU, else 640
+    batch: int = 128,  # images in a batch
+    width: int = 64,  # channels of the stem; 64 is the published network
+    rounds: int = 5,  # after one for warm-up
+    workers: int = None,  # loader processes of the others; by default up to 8 on a GPU, else 0
+    epochs: int = None,  # of a whole run with tests; by default 20 on a GPU, else none
+    compile: bool = False,  # torch.compile for the bare step and s8lib
+    out: str = RESULTS,  # folder of the result files
+):
+    "Training speed of one ResNet-18 beside plain PyTorch, Lightning and fastai, and the start of a run."
     torch.compiler.config.force_disable_caches = True
-    setting, result = describe(job, arguments, typed), {'epochs': measure_epochs(job, arguments.rounds)}
-    if arguments.epochs: result['run'] = measure_run(job, arguments.epochs, result['epochs'][0]['images/s'])
-    result['start'] = measure_start(job, arguments.data_dir)
-    file = arguments.out / f'train-{"gpu" if job.on_gpu else "cpu"}'
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    file.with_suffix('.json').write_text(json.dumps({'setting': setting, **result}, indent=1) + '\n')
-    file.with_suffix('.md').write_text(page(setting, result))
-    print(page(setting, result))
-
-
-if __name__ == '__main__': main()
+    gpu = device.startswith('cuda')
+    if workers is None: workers = min(8, os.cpu_count()) if gpu else 0
+    if epochs is None: epochs = 20 if gpu else 0
+    options = Options('folder' if data_dir else 'shapes', data_dir=data_dir, batch_size=batch, width=width,
+                      workers=workers, device=device, precision=precision, compile='yes' if compile else 'no',
+                      **TRAINING)
+    job = load_job(options, images or (50_000 if gpu else 640))
+    setting = describe_job(job, rounds)
+    result = dict(setting=setting, epochs=measure_epochs(job, rounds))
+    if epochs: result['run'] = measure_run(job, epochs, result['epochs'][0]['images/s'])
+    result['start'] = measure_start(job)
+    print(write_result(f'train-{"gpu" if job.on_gpu else "cpu"}', result, page(result), out))

@@ -187,7 +187,7 @@ def _write_cache(file, images, converted):
         part.replace(file)
     except OSError as error:
         warnings.warn(f'the decoded images cannot be cached in {file.parent} ({error}); '
-                      'they will be decoded again next time')
+                      'they will be decoded again next time', stacklevel=2)
 
 # %% ../nbs/11_datasets.ipynb #94b758a3
 def image_folder(

@@ -49,6 +49,8 @@ def _with_parts_of_run(model, image_set, predictions):
     if isinstance(model, nn.Module):
         if image_set is None: raise OptionError('a network has no images: pass an image_set as well')
         return model, image_set, predictions
+    if not hasattr(model, 'predictions'):
+        raise OptionError(f'explain takes a network or a run, not a value of type {type(model).__name__}')
     run = model
     if image_set not in (None, run.test): return run.model, image_set, predictions
     return run.model, run.test, run.predictions if predictions is None else predictions

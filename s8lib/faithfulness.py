@@ -39,7 +39,7 @@ def _of_targets(probabilities, targets):
     "From (F, N, classes) and (N,) to (F, N); raises `TargetError` for a class that the model does not have."
     classes = probabilities.shape[2]
     wrong = targets[(targets < 0) | (targets >= classes)]
-    if len(wrong): raise TargetError(f'there is no class {wrong[0]}; the model has classes 0 to {classes - 1}')
+    if len(wrong): raise TargetError(f'no class {wrong[0]}; the model has classes 0 to {classes - 1}')
     return probabilities[:, torch.arange(len(targets)), targets]
 
 class Version(NamedTuple):
@@ -159,7 +159,8 @@ def _conjugate_gradients(product, right):
         step = energy / (direction * pull).sum((2, 3), keepdim=True).clamp(min=1e-30)
         solution += step * direction
         residual = residual - step * pull
-        previous, energy = energy, residual.square().sum((2, 3), keepdim=True)
+        previous = energy
+        energy = residual.square().sum((2, 3), keepdim=True)
         direction = residual + energy / previous.clamp(min=1e-30) * direction
     return solution
 
@@ -194,14 +195,13 @@ def road(
 ) -> torch.Tensor:  # (N,) from -0.5 to 0.5; higher is better
     "Half the mean over `FRACTIONS` of p(least removed first) - p(most removed first) (Rong et al. 2022)."
     question.check_maps(maps)
-    num_pixels = maps[0].numel()
-    counts = [round(fraction * num_pixels) for fraction in FRACTIONS]
-    num_versions = 2 * len(counts)
+    counts = [round(fraction * maps[0].numel()) for fraction in FRACTIONS]
+    versions = 2 * len(counts)
     def filled(images, ranks):
-        missing = [ranks >= num_pixels - count for count in counts] + [ranks < count for count in counts]
-        copies = images.repeat(num_versions, 1, 1, 1)
-        return impute(copies, torch.cat(missing)).unflatten(0, (num_versions, -1))
-    answers = question.ask(filled, num_versions, question.images, pixel_ranks(maps))
+        low = [ranks >= ranks[0].numel() - count for count in counts]
+        high = [ranks < count for count in counts]
+        return impute(images.repeat(versions, 1, 1, 1), torch.cat(low + high)).unflatten(0, (versions, -1))
+    answers = question.ask(filled, versions, question.images, pixel_ranks(maps))
     return torch.cat([(least - most).mean(0) / 2 for least, most in (answer.chunk(2) for answer in answers)])
 
 # %% ../nbs/33_faithfulness.ipynb #a3b3654a

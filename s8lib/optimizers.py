@@ -12,88 +12,105 @@ from functools import partial
 
 import torch
 from torch import nn
+from torch.optim import lr_scheduler
 
 from .core import OptionError, choose
 
 # %% ../nbs/22_optimizers.ipynb #71e142b1
-QUINTIC = 3.4445, -4.7750, 2.0315 # a, b, c of Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks"
+QUINTIC = 3.4445, -4.7750, 2.0315  # a, b, c of Jordan et al. 2024
 
 def orthogonalize(
-    matrices: torch.Tensor, # float (K, rows, columns)
-    steps: int = 5,         # of the polynomial
-) -> torch.Tensor:          # float32 (K, rows, columns), singular values roughly between 0.7 and 1.2
-    "Bring all singular values of each matrix near 1 (Newton and Schulz's iteration, carried out on the Gram matrix)."
+    matrices: torch.Tensor,  # float (K, rows, columns)
+    steps: int = 5,          # of the polynomial
+) -> torch.Tensor:           # float32 (K, rows, columns), singular values roughly between 0.7 and 1.2
+    "Bring all singular values of each matrix near 1 (Newton and Schulz's iteration, on the Gram matrix)."
     if matrices.shape[1] > matrices.shape[2]: return orthogonalize(matrices.mT, steps).mT
     a, b, c = QUINTIC
     x = matrices.float() / (matrices.float().norm(dim=(1, 2), keepdim=True) + 1e-7)
-    gram, identity = x @ x.mT, torch.eye(x.shape[1], device=x.device)
+    gram = x @ x.mT
+    identity = torch.eye(x.shape[1], device=x.device)
     product = identity
     for _ in range(steps):
         polynomial = torch.baddbmm(a * identity + b * gram, gram, gram, alpha=c)
-        product, gram = polynomial @ product, polynomial @ gram @ polynomial
+        product = polynomial @ product
+        gram = polynomial @ gram @ polynomial
     return product @ x
 
 # %% ../nbs/22_optimizers.ipynb #d389183f
 class Muon(torch.optim.Optimizer):
-    "Groups with `orthogonalize=True` (weights of convolutions before a BatchNorm) by Muon, the others by Nesterov SGD (Jordan et al. 2024)."
+    "Muon for groups with `orthogonalize=True` (filters), else Nesterov SGD (Jordan et al. 2024)."
     def __init__(self,
-        groups: list,              # of dicts: params, and what differs from the defaults
-        lr: float = .1,            # share of its length by which a filter bank is turned in a step
-        momentum: float = .6,      # share of the last steps' sum that is kept
-        weight_decay: float = 0.,  # added to the gradient
-        orthogonalize: bool = False, # Muon or plain SGD
+        groups: list,                 # of dicts: params, and what differs from the defaults
+        lr: float = .1,               # share of its length by which a filter bank is turned in a step
+        momentum: float = .6,         # share of the last steps' sum that is kept
+        weight_decay: float = 0.,     # added to the gradient
+        orthogonalize: bool = False,  # Muon or plain SGD
     ):
-        super().__init__(groups, dict(lr=lr, momentum=momentum, weight_decay=weight_decay, orthogonalize=orthogonalize))
+        super().__init__(groups, dict(lr=lr, momentum=momentum, weight_decay=weight_decay,
+                                      orthogonalize=orthogonalize))
 
     @torch.no_grad()
     def step(self, closure=None):
         loss = closure and torch.enable_grad()(closure)()
         for group in self.param_groups:
             weights = [weight for weight in group['params'] if weight.grad is not None]
-            if not weights: continue
-            gradients = torch._foreach_add([weight.grad for weight in weights], weights, alpha=group['weight_decay'])
-            for weight in weights:
-                if 'momentum' not in self.state[weight]: self.state[weight]['momentum'] = torch.zeros_like(weight)
-            moments = [self.state[weight]['momentum'] for weight in weights]
-            torch._foreach_mul_(moments, group['momentum']); torch._foreach_add_(moments, gradients)
-            updates = torch._foreach_add(gradients, moments, alpha=group['momentum'])
-            if group['orthogonalize']: updates = _turn(weights, updates)
-            torch._foreach_add_(weights, updates, alpha=-group['lr'])
+            if weights: self._step_of(group, weights)
         return loss
 
-def _turn(weights, updates):
-    "Scale filter banks to their length, in place, and orthogonalize their updates, all of one shape at once."
-    for weight in weights: weight.mul_(len(weight)**.5 / weight.norm())
-    places, turned = {}, [None] * len(updates)
+    def _step_of(self, group, weights):
+        gradients = [weight.grad for weight in weights]
+        gradients = torch._foreach_add(gradients, weights, alpha=group['weight_decay'])
+        for weight in weights:
+            if 'momentum' not in self.state[weight]: self.state[weight]['momentum'] = torch.zeros_like(weight)
+        moments = [self.state[weight]['momentum'] for weight in weights]
+        torch._foreach_mul_(moments, group['momentum'])
+        torch._foreach_add_(moments, gradients)
+        updates = torch._foreach_add(gradients, moments, alpha=group['momentum'])
+        if group['orthogonalize']:
+            for weight in weights: weight.mul_(len(weight)**.5 / weight.norm())
+            updates = _orthogonal(updates)
+        torch._foreach_add_(weights, updates, alpha=-group['lr'])
+
+def _orthogonal(updates):
+    "The orthogonal updates of filter banks, all banks of one shape at once."
+    result = [None] * len(updates)
+    places = {}
     for place, update in enumerate(updates): places.setdefault(update.shape, []).append(place)
-    for shape, same in places.items():
-        stacked = torch.stack([updates[place].flatten(1) for place in same])
-        scale = max(1, stacked.shape[1] / stacked.shape[2])**.5 # keeps the length of a matrix of more rows than columns
-        for place, update in zip(same, orthogonalize(stacked)): turned[place] = (scale * update).view(shape)
-    return turned
+    for shape, same_shape in places.items():
+        stacked = torch.stack([updates[place].flatten(1) for place in same_shape])
+        scale = max(1, stacked.shape[1] / stacked.shape[2])**.5  # tall matrices keep their length too
+        for place, update in zip(same_shape, orthogonalize(stacked)):
+            result[place] = (scale * update).view(shape)
+    return result
 
 # %% ../nbs/22_optimizers.ipynb #3087cc2a
 def _muon(model, lr, weight_decay):
     filters = [module.weight for module in model.modules() if isinstance(module, nn.Conv2d)]
-    ours = {id(weight) for weight in filters}
-    rest = [weight for weight in model.parameters() if id(weight) not in ours]
-    return Muon([dict(params=filters, lr=lr, orthogonalize=True), dict(params=rest, lr=lr, momentum=.9, weight_decay=weight_decay)])
+    identities = {id(weight) for weight in filters}
+    rest = [weight for weight in model.parameters() if id(weight) not in identities]
+    return Muon([dict(params=filters, lr=lr, orthogonalize=True),
+                 dict(params=rest, lr=lr, momentum=.9, weight_decay=weight_decay)])
 
-def _torch(make, **options): return lambda model, lr, weight_decay: make(model.parameters(), lr=lr, weight_decay=weight_decay, **options)
+def _of_torch(kind, **options):
+    def make(model, lr, weight_decay):
+        return kind(model.parameters(), lr=lr, weight_decay=weight_decay, **options)
+    return make
 
-OPTIMIZERS = dict(muon=_muon, sgd=_torch(torch.optim.SGD, momentum=.9, nesterov=True), adam=_torch(torch.optim.Adam), adamw=_torch(torch.optim.AdamW))
+OPTIMIZERS = dict(muon=_muon, sgd=_of_torch(torch.optim.SGD, momentum=.9, nesterov=True),
+                  adam=_of_torch(torch.optim.Adam), adamw=_of_torch(torch.optim.AdamW))
 LEARNING_RATES = dict(muon=.1, sgd=.05, adam=.001, adamw=.001)
 
 def make_optimizer(
     model: nn.Module,             # whose parameters are trained
     name: str = 'sgd',            # 'muon', 'sgd' (Nesterov momentum 0.9), 'adam' or 'adamw'
-    learning_rate: float = None,  # the peak rate; None: 0.1 for muon, 0.05 for sgd, 0.001 for the others
+    learning_rate: float = None,  # the peak rate; by default 0.1 for muon, 0.05 for sgd, else 0.001
     weight_decay: float = 5e-4,   # pull towards zero, on all parameters that are not Muon's
 ) -> torch.optim.Optimizer:       # over all parameters
-    "An optimizer by name. Raises `OptionError` for an unknown one or a rate that is not positive."
+    "An optimizer by name. Raises `OptionError` for an unknown name or a rate that is not positive."
     make = choose(name, OPTIMIZERS, 'optimizer')
     rate = LEARNING_RATES[name] if learning_rate is None else learning_rate
-    if not 0 < rate < float('inf'): raise OptionError(f'learning_rate must be positive and finite, not {rate}')
+    if not 0 < rate < float('inf'):
+        raise OptionError(f'learning_rate must be positive and finite, not {rate}')
     return make(model, lr=rate, weight_decay=weight_decay)
 
 # %% ../nbs/22_optimizers.ipynb #f7f52a4d
@@ -102,17 +119,20 @@ def _triangle(step, steps, peak=.2):
     done = (step + .5) / steps
     return min(done / peak, max(0., 1 - done) / (1 - peak))
 
+def _one_cycle(optimizer, steps):
+    rates = [group['lr'] for group in optimizer.param_groups]
+    return lr_scheduler.OneCycleLR(optimizer, rates, total_steps=steps, cycle_momentum=False)
+
 SCHEDULES = {
-    'triangle': lambda optimizer, steps, rates: torch.optim.lr_scheduler.LambdaLR(optimizer, partial(_triangle, steps=steps)),
-    'one-cycle': lambda optimizer, steps, rates: torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=steps, cycle_momentum=False),
-    'cosine': lambda optimizer, steps, rates: torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps),
-    'constant': lambda optimizer, steps, rates: torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1)}
+    'triangle': lambda optimizer, steps: lr_scheduler.LambdaLR(optimizer, partial(_triangle, steps=steps)),
+    'one-cycle': _one_cycle,
+    'cosine': lambda optimizer, steps: lr_scheduler.CosineAnnealingLR(optimizer, steps),
+    'constant': lambda optimizer, steps: lr_scheduler.ConstantLR(optimizer, factor=1)}
 
 def make_schedule(
-    optimizer: torch.optim.Optimizer, # whose rates are the peaks
-    name: str,                        # 'triangle', 'one-cycle', 'cosine' or 'constant'
-    total_steps: int,                 # steps of the whole run
-) -> torch.optim.lr_scheduler.LRScheduler: # to be stepped after each optimizer step
-    "A learning-rate schedule by name, per step."
-    make = choose(name, SCHEDULES, 'schedule')
-    return make(optimizer, total_steps, [group['lr'] for group in optimizer.param_groups])
+    optimizer: torch.optim.Optimizer,  # whose rates are the peaks
+    name: str,                         # 'triangle', 'one-cycle', 'cosine' or 'constant'
+    total_steps: int,                  # steps of the whole run
+) -> lr_scheduler.LRScheduler:         # to be stepped after each optimizer step
+    "A learning-rate schedule by name, per step. Raises `OptionError` for an unknown name."
+    return choose(name, SCHEDULES, 'schedule')(optimizer, total_steps)

@@ -41,7 +41,8 @@ def imported_names(page: Path) -> set[str]:
 def pages_import_lower_numbers() -> list[str]:
     "A page imports modules of pages with a lower number, in its tests too; nobody but users imports `main`."
     modules = exported_modules()
-    imports = [(page, module) for page in numbered() for module in sorted(imported_names(page) & modules.keys())]
+    imports = [(page, module) for page in numbered()
+               for module in sorted(imported_names(page) & modules.keys())]
     return [f'{page.name} imports {module}' for page, module in imports
             if page != modules[module] and (page.name < modules[module].name or module == 's8lib.main')]
 

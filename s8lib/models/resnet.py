@@ -11,19 +11,18 @@ __all__ = ['SAFE_CHANNELS', 'MODELS', 'BasicBlock', 'make_stage', 'Head', 'ResNe
 # %% ../../nbs/20_models.resnet.ipynb #710523df
 from typing import NamedTuple
 
-import torch
 import torch.nn.functional as F
 import torchinfo
 from torch import nn
 
 # %% ../../nbs/20_models.resnet.ipynb #855dad16
-SAFE_CHANNELS = 8  # fewer, and oneDNN's gradient of a 1×1 convolution with stride 2 writes past its buffer (issue 6035)
+SAFE_CHANNELS = 8  # below, the gradient of a 1×1 convolution with stride 2 can be wrong (see below)
 
 class BasicBlock(nn.Module):
     "Two 3×3 convolutions and a shortcut around them (He et al. 2015, figure 2)."
     def __init__(self,
         in_channels: int,  # channels of the input
-        out_channels: int, # channels of the output
+        out_channels: int,  # channels of the output
         stride: int = 1,   # 2 halves height and width
     ):
         super().__init__()
@@ -32,19 +31,19 @@ class BasicBlock(nn.Module):
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(out_channels)
         self.shortcut = nn.Sequential()
-        self.skip = stride if in_channels < SAFE_CHANNELS else 1  # pixels are skipped before the shortcut
+        self.skip = stride if in_channels < SAFE_CHANNELS else 1
         if stride != 1 or in_channels != out_channels:
             convolution = nn.Conv2d(in_channels, out_channels, 1, stride // self.skip, bias=False)
             self.shortcut = nn.Sequential(convolution, nn.BatchNorm2d(out_channels))
 
-    def forward(self, x): # (B, in_channels, H, W) -> (B, out_channels, H/stride, W/stride)
+    def forward(self, x):  # (B, in_channels, H, W) -> (B, out_channels, H/stride, W/stride)
         out = F.relu(self.bn1(self.conv1(x)))
         return F.relu(self.bn2(self.conv2(out)) + self.shortcut(x[:, :, ::self.skip, ::self.skip]))
 
 # %% ../../nbs/20_models.resnet.ipynb #2b79358d
 def make_stage(
     in_channels: int,  # channels that come in
-    out_channels: int, # channels of every block's output
+    out_channels: int,  # channels of every block's output
     num_blocks: int,   # blocks in the stage
     stride: int,       # stride of the first block
 ) -> nn.Sequential:    # (B, in_channels, H, W) -> (B, out_channels, H/stride, W/stride)
@@ -66,7 +65,7 @@ class Head(nn.Module):
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.linear = nn.Linear(2 * in_channels, num_classes)
 
-    def forward(self, x): # (B, in_channels, H, W) -> (B, num_classes)
+    def forward(self, x):  # (B, in_channels, H, W) -> (B, num_classes)
         return self.linear(self.pool(self.stage4(x)).flatten(1))
 
 # %% ../../nbs/20_models.resnet.ipynb #66853bbc
@@ -87,12 +86,12 @@ class ResNet(nn.Module):
             make_stage(2 * width, 4 * width, num_blocks[2], stride=2))
         self.head = Head(4 * width, num_blocks[3], num_classes)
 
-    def forward(self, x): # (B, in_channels, H, W) -> (B, num_classes)
+    def forward(self, x):  # (B, in_channels, H, W) -> (B, num_classes)
         return self.head(self.features(self.stem(x)))
 
 # %% ../../nbs/20_models.resnet.ipynb #3d295a55
 def resnet18(
-    num_classes: int = 10, # logits that go out
+    num_classes: int = 10,  # logits that go out
     in_channels: int = 3,  # channels of the image: 3 for RGB, 1 for grey
     width: int = 64,       # channels of the stem; 64 is the published network
 ) -> ResNet:               # (B, in_channels, H, W) -> (B, num_classes), weights at random
@@ -101,7 +100,7 @@ def resnet18(
 
 # %% ../../nbs/20_models.resnet.ipynb #bcd5a0cd
 def resnet34(
-    num_classes: int = 10, # logits that go out
+    num_classes: int = 10,  # logits that go out
     in_channels: int = 3,  # channels of the image: 3 for RGB, 1 for grey
     width: int = 64,       # channels of the stem; 64 is the published network
 ) -> ResNet:               # (B, in_channels, H, W) -> (B, num_classes), weights at random
@@ -110,27 +109,30 @@ def resnet34(
 
 MODELS = dict(resnet18=resnet18, resnet34=resnet34)
 
+# %% ../../nbs/20_models.resnet.ipynb #fff589ba
 class KernelWarning(UserWarning):
     "A layer can reach a kernel that crashes or is wrong on some processors."
+
+def _is_hazardous(layer):
+    if not isinstance(layer, nn.Conv2d) or layer.kernel_size != (1, 1): return False
+    return max(layer.stride) > 1 and layer.groups == 1 and layer.in_channels < SAFE_CHANNELS
 
 def hazardous_layers(
     model: nn.Module,  # any network
 ) -> list:             # names of layers
     "Layers whose gradient oneDNN gets wrong on AVX2 without AVX-512 (uxlfoundation/oneDNN issue 6035)."
-    def is_hazardous(module):
-        return isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1) and max(module.stride) > 1 and module.in_channels < SAFE_CHANNELS
-    return [name for name, module in model.named_modules() if is_hazardous(module)]
+    return [name for name, layer in model.named_modules() if _is_hazardous(layer)]
 
 # %% ../../nbs/20_models.resnet.ipynb #399409ba
 class SummaryRow(NamedTuple):
     "One layer of a summary."
-    layer: str            # the layer's class
-    output_shape: tuple   # (1, C, H, W) or (1, num_classes)
-    num_parameters: int   # parameters of its own; a block's stand in the rows above it
+    layer: str           # the layer's class
+    output_shape: tuple  # (1, C, H, W) or (1, num_classes)
+    num_parameters: int  # parameters of its own; those of a block stand in the rows above it
 
 # %% ../../nbs/20_models.resnet.ipynb #7fbce3fa
 def _in_order_of_completion(layers):
-    "Leaves in the order they run, each block behind its last layer; containers and segments (depth ≤ 1) left out."
+    "Leaves in the order they run, each block behind its last layer; no containers, no segments."
     open_blocks = []
     for layer in layers:
         if layer.depth <= 1 or layer.class_name == 'Sequential': continue
@@ -154,11 +156,12 @@ class Summary(tuple):
 
 # %% ../../nbs/20_models.resnet.ipynb #93d0e584
 def summary(
-    model: nn.Module,                   # a network whose segments are its direct children
-    input_shape: tuple = (3, 32, 32),   # channels, height and width of one image
-) -> Summary:                           # a row a layer
+    model: nn.Module,                  # a network whose segments are its direct children
+    input_shape: tuple = (3, 32, 32),  # channels, height and width of one image
+) -> Summary:                          # a row a layer
     "A network's layers with output shapes and parameter counts, by running it once through torchinfo."
-    device = next(model.parameters()).device # or torchinfo would move the model to a GPU
+    device = next(model.parameters()).device  # or torchinfo would move the model to a GPU
     layers = torchinfo.summary(model, input_size=(1, *input_shape), device=device, verbose=0).summary_list
-    return Summary(SummaryRow(layer.class_name, tuple(layer.output_size), layer.num_params if layer.is_leaf_layer else 0)
-                   for layer in _in_order_of_completion(layers))
+    rows = [(layer.class_name, tuple(layer.output_size), layer.num_params if layer.is_leaf_layer else 0)
+            for layer in _in_order_of_completion(layers)]
+    return Summary(SummaryRow(*row) for row in rows)
