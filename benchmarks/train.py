@@ -34,7 +34,7 @@ from s8lib.batches import EpochBatches, make_train_loader
 from s8lib.compute import Compute, pick_compile, pick_compute, seed_everything
 from s8lib.data import ImageSet
 from s8lib.options import Options, load_splits, make_model
-from s8lib.training import Trainer, fit, make_trainer
+from s8lib.training import fit, make_trainer
 from s8lib.transforms import albumentations_pipeline, normalize
 
 TRAINING = dict(recipe='assignment', optimizer='sgd', learning_rate=.01, schedule='constant')
@@ -67,8 +67,9 @@ train('folder', progress=False, **json.loads(sys.argv[1]))
 
 TRAINED = """ResNet-18 of s8lib, convolution weights in the channels-last layout; SGD with Nesterov momentum
 0.9 and weight decay 5e-4; pad 4 and crop, CutOut 16x16. The workers are the loader processes of PyTorch,
-Lightning and fastai; s8lib has none. If it says compile True, the bare step and s8lib run through
-`torch.compile`, the others do not, and compiling, without a cache, is in the warm-up."""
+Lightning and fastai; s8lib has none. With compile True the bare step and s8lib run through `torch.compile`,
+the others do not; compiling, without a cache, is in the warm-up of the bare step, and s8lib finds it
+compiled."""
 EPOCHS = """A round is one epoch of all images for each, in turn, each round starting with another one;
 median, slowest and fastest of the rounds after one for warm-up. The time runs from the call that trains an
 epoch to its return (on a GPU: until it is idle): with starting the loader and its workers, without testing,
@@ -404,11 +405,12 @@ def measure_start(job):
 
 def page(result):
     "The result in Markdown, by paragraph."
-    inside = [f'- **{name}**: {" ".join(train.__doc__.split())}' for name, train in CONTENDERS.items()]
-    paragraphs = ['# Training speed, side by side', TRAINED, f"{words(result['setting'])}.",
-                  '## Epochs', EPOCHS, table(result['epochs']), '\n'.join(inside)]
-    if 'run' in result: paragraphs += ['## Whole run', RUN, table([result['run']])]
-    return paragraphs + ['## Start of a run', START, table([result['start']])]
+    def line(text): return ' '.join(text.split())
+    inside = [f'- **{name}**: {line(train.__doc__)}' for name, train in CONTENDERS.items()]
+    paragraphs = ['# Training speed, side by side', line(TRAINED), f"{words(result['setting'])}.",
+                  '## Epochs', line(EPOCHS), table(result['epochs']), '\n'.join(inside)]
+    if 'run' in result: paragraphs += ['## Whole run', line(RUN), table([result['run']])]
+    return paragraphs + ['## Start of a run', line(START), table([result['start']])]
 
 
 def load_job(options, num_images):

@@ -45,9 +45,9 @@ def pick_device(
     "Choose a device. Warns with `FallbackWarning` if it is missing; raises `OptionError` for a wrong name."
     devices = available_devices()
     if name == 'auto': return torch.device(devices[0])
-    kind, _, number = str(name).partition(':')
+    kind, colon, number = str(name).partition(':')
     choose(kind, dict.fromkeys(('cuda', 'mps', 'cpu')), 'device')
-    if number and not number.isdigit():
+    if colon and not number.isdigit():
         raise OptionError(f"device {name!r}: what follows the colon must be a number, as in 'cuda:1'")
     count = torch.cuda.device_count() if kind == 'cuda' else 1
     if kind in devices and int(number or 0) < count: return torch.device(name)

@@ -39,7 +39,7 @@ def at_least(
     minimum: float,  # the least that is possible
     **values,        # by the names of their options
 ):
-    "Raise `OptionError` for a value below the minimum, or for one that is no number."
+    "Raise `OptionError` for a value below the minimum, NaN included."
     for name, value in values.items():
         if not value >= minimum: raise OptionError(f'{name} must be at least {minimum}, not {value}')
 

@@ -34,6 +34,9 @@ class ImageSet:
     converted: dict = field(default_factory=dict)  # images that were not RGB, counted by their mode
 
     def __post_init__(self):
+        if self.images.ndim != 4 or self.images.dtype != np.uint8:
+            raise DataError(f'images of the {self.split} split must be uint8 (N, H, W, C), not '
+                            f'{self.images.dtype} {self.images.shape}; grey images have C = 1')
         if not len(self.images): raise DataError(f'the {self.split} split has no images')
         if len(self.images) != len(self.labels):
             raise DataError(f'the {self.split} split has {len(self.images)} images '

@@ -112,15 +112,18 @@ def shapes(
     return ImageSet(images, labels, tuple(OUTLINES), split, masks=masks)
 
 # %% ../nbs/11_datasets.ipynb #6575eab2
+def _is_hidden(path): return any(part.startswith('.') for part in path.parts)
+
 def _list_images(folder):
     "Class names and `(path, label)` pairs of `<class>/<image>` under `folder`, both sorted."
     if not folder.is_dir():
         raise DataError(f'{folder} is not a folder; '
                         'images are expected as <split>/<class>/<image> in data_dir')
     suffixes = Image.registered_extensions()
+    def is_image(path): return path.suffix.lower() in suffixes and not _is_hidden(path.relative_to(folder))
+
     classes = sorted(path.name for path in folder.glob('[!.]*') if path.is_dir())
-    files = {name: [path for path in sorted((folder / name).rglob('[!.]*'))
-                    if path.suffix.lower() in suffixes] for name in classes}
+    files = {name: list(filter(is_image, sorted((folder / name).rglob('*')))) for name in classes}
     empty = [name for name in classes if not files[name]]
     if empty or not classes:
         raise DataError(f'{folder} has no images of {", ".join(empty) or "any class"}; '

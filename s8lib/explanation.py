@@ -18,6 +18,7 @@ from torch import nn
 from .core import OptionError
 from .data import ImageSet
 from .gradcam import Cams, cam, contrast
+from .layers import private_copy
 from .plots import plot_cams, plot_confusion, plot_mistakes
 from .predictions import Mistakes, Predictions, confusion_matrix, misclassified, predict
 from .transforms import normalize
@@ -49,7 +50,7 @@ def _with_parts_of_run(model, image_set, predictions):
     if isinstance(model, nn.Module):
         if image_set is None: raise OptionError('a network has no images: pass an image_set as well')
         return model, image_set, predictions
-    if not hasattr(model, 'predictions'):
+    if not all(hasattr(model, part) for part in ('model', 'test', 'predictions')):
         raise OptionError(f'explain takes a network or a run, not a value of type {type(model).__name__}')
     run = model
     if image_set not in (None, run.test): return run.model, image_set, predictions
@@ -65,7 +66,7 @@ def explain(
 ) -> Explanation:
     "Choose mistakes in a set, and map their evidence. Raises `OptionError` for predictions of another set."
     model, image_set, predictions = _with_parts_of_run(model, image_set, predictions)
-    if predictions is None: predictions = predict(model, image_set)
+    if predictions is None: predictions = predict(private_copy(model), image_set)
     if not np.array_equal(predictions.labels, image_set.labels):
         raise OptionError('the predictions are of another set than image_set: leave them out, '
                           'or pass the set that they were made on')

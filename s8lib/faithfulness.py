@@ -21,7 +21,7 @@ from torch import nn
 from torchvision.transforms.functional import gaussian_blur
 
 from .gradcam import METHODS, CamError, TargetError, cam
-from .layers import Layer, find_layer, images_for, private_copy
+from .layers import Layer, check_images, find_layer, images_for, private_copy
 
 # %% ../nbs/33_faithfulness.ipynb #29e7c815
 def pixel_ranks(
@@ -57,11 +57,16 @@ class Question:
     batch_size: int = 256  # images in a forward
 
     def __post_init__(self):
+        check_images(self.images)
         if self.targets.shape != self.images.shape[:1]:
             raise TargetError(f'targets are {tuple(self.targets.shape)} for {len(self.images)} images')
+        if self.logits is not None and len(self.logits) != len(self.images):
+            raise TargetError(f'logits of {len(self.logits)} images for {len(self.images)} images')
 
     @cached_property
-    def private(self) -> nn.Module: return private_copy(self.model)
+    def private(self) -> nn.Module:
+        "The copy that is asked."
+        return private_copy(self.model)
 
     @torch.no_grad()
     def softmax(self, images):
@@ -86,19 +91,22 @@ class Question:
 
     @cached_property
     def whole(self) -> Version:
+        "The images as they are."
         if self.logits is None: return self.version(self.images)
         probabilities = self.logits.to(self.images.device).float().softmax(1)
         return Version(self.images, _of_targets(probabilities[None], self.targets)[0])
 
     @cached_property
     def blurred(self) -> Version:
+        "The images without their details: a Gaussian of 5 pixels."
         return self.version(gaussian_blur(self.images, kernel_size=[11, 11], sigma=[5., 5.]))
 
     @cached_property
     def empty(self) -> Version:
-        nothing = torch.zeros_like(self.images[:1])
-        probabilities = self.softmax(nothing).expand(1, len(self.images), -1)
-        return Version(nothing.expand_as(self.images), _of_targets(probabilities, self.targets)[0])
+        "Images of the mean colour, 0 after normalizing."
+        empty_image = torch.zeros_like(self.images[:1])
+        probabilities = self.softmax(empty_image).expand(1, len(self.images), -1)
+        return Version(empty_image.expand_as(self.images), _of_targets(probabilities, self.targets)[0])
 
     def check_maps(self, maps):
         "Raise `CamError` unless there is a map for each image, at its size."

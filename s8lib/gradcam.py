@@ -92,6 +92,8 @@ class Trial:
 
 def _remove_channels(layer, channels, module, args, output):
     "Forward hook: a copy of the output for each channel, without this channel."
+    if len(layer.reshaped(output)) != len(output):
+        raise LayerError(f'ablation needs an output of layer {layer.name!r} for each image; choose another')
     copies = output.expand(len(channels), *output.shape[1:]).clone()
     view = layer.reshaped(copies)
     if view.untyped_storage().data_ptr() != copies.untyped_storage().data_ptr():
@@ -249,14 +251,16 @@ def _class_indices(targets, num_images):
                           f'give class indices ({num_images},) or ({num_images}, K)')
     return targets.long().reshape(num_images, -1)
 
-def _check_batches(model, num_images, batch_size):
-    "Raise `CamError` for a batch size below 1, or for a model that mixes the images of a batch."
+def _forward_size(model, num_images, batch_size):
+    "Images in a forward; raises `CamError` for fewer than 1, or for a model that mixes those of a batch."
     if batch_size < 1: raise CamError(f'batch_size must be 1 or more, not {batch_size}')
     for name, module in model.named_modules():
         by_batch = isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None
-        if by_batch and min(batch_size, num_images) > 1:
-            raise CamError(f'layer {name!r} normalizes by its batch, so the map of an image depends on the '
-                           'others; take batch_size=1, or running statistics')
+        if not by_batch: continue
+        if min(batch_size, num_images) == 1: return 1  # the trials of one image must not meet either
+        raise CamError(f'layer {name!r} normalizes by its batch, so the map of an image depends on the '
+                       'others; take batch_size=1, or running statistics')
+    return batch_size
 
 def _find_layers(model, images, layers):
     "The layers by their names, chosen where None; raises `LayerError` for the same layer twice, or none."
@@ -267,7 +271,7 @@ def _find_layers(model, images, layers):
 
 def _explain(model, images, targets, layers, method, batch_size):
     "A `Cams` for each layer, with a graph of its own whatever the caller's grad mode."
-    _check_batches(model, len(images), batch_size)
+    batch_size = _forward_size(model, len(images), batch_size)
     layers = _find_layers(model, images, layers)
     with torch.inference_mode(False), torch.enable_grad():
         batches = zip(images.split(batch_size), targets.split(batch_size))

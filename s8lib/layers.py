@@ -231,5 +231,6 @@ def choose_layer(
              if min(height, width) > larger_than and 2 / 3 < height / width / proportion < 3 / 2]
     if not large:
         available = ', '.join(f'{height}x{width}' for height, width in sorted(set(sizes.values())))
-        raise LayerError(f'no layer has a map larger than {larger_than}x{larger_than}; there are {available}')
+        raise LayerError(f'no layer that is called once has a map larger than {larger_than}x{larger_than}; '
+                         f'there are {available or "no maps at all"}')
     return large[-1]

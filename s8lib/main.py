@@ -11,6 +11,7 @@ __all__ = ['DESCRIPTION', 'train', 'save_report', 'make_parser', 'train_command'
 
 # %% ../nbs/45_main.ipynb #02ed62c1
 import argparse
+import os
 import sys
 import warnings
 from dataclasses import fields, replace
@@ -23,7 +24,7 @@ from fastcore.meta import delegates
 from . import __version__
 from .batches import make_train_loader
 from .compute import batch_fits, fits_in_memory, pick_compile, pick_compute, seed_everything
-from .core import S8Error, at_least
+from .core import OptionError, S8Error, at_least
 from .distributed import join_world, run_in_processes
 from .explanation import Explanation, explain
 from .optimizers import make_optimizer, make_schedule
@@ -81,10 +82,10 @@ def _train_and_record(options, trainer, loader, splits):
     with RunRecord(folder, trainer.model, config) as record:
         listeners = [record, ProgressBar()] if options.progress else [record]
         try: history = fit(trainer, loader, tests, options.epochs, listeners)
-        except DivergedError as error: raise DivergedError(f'{error}. They are saved in {folder}') from error
+        except DivergedError as error: raise DivergedError(f'{error}, which are saved in {folder}') from error
         finished = len(history) == options.epochs  # else the weights have moved on since the last test
-        predictions = record.predictions if finished else trainer.test(test_set)
-        record.conclude(predictions)
+        predictions = record.predictions if finished else trainer.test(test_set, progress=options.progress)
+        record.conclude(history, predictions)
     return Run(folder, trainer.model.eval(), options, train_set, test_set, history, predictions, config)
 
 # %% ../nbs/45_main.ipynb #49927f4a
@@ -101,13 +102,18 @@ def _train_in_worker(options):
 @delegates(Options)
 def train(
     dataset: str = 'shapes',  # 'shapes' (drawn, no network), 'cifar10', or 'folder' (with data_dir)
+    data_dir: str = None,     # folder: holds <split>/<class>/<image>; cifar10: where it is kept
     **kwargs
 ) -> Run:                     # the model with its images and history; None in the other processes of torchrun
-    "Train a ResNet and save the run in `run.folder`. Raises `OptionError`, `DataError`, `DivergedError`."
-    options = Options(dataset, **kwargs).filled()
+    "Train a ResNet, save the run in `run.folder`. Raises an `S8Error`; with `processes`, a `WorkerError`."
+    options = Options(dataset, data_dir, **kwargs).filled()
     if options.processes == 1: return _train_in_world(options)
+    if int(os.environ.get('WORLD_SIZE', 1)) > 1:
+        raise OptionError('torchrun has started the processes already: leave processes at 1, '
+                          f'not {options.processes}')
     folder = run_in_processes(_train_in_worker, options.processes, options)[0]
-    return open_run(folder, options.data_dir, options.device)
+    run = open_run(folder, options.data_dir, options.device)
+    return replace(run, options=replace(run.options, executor=options.executor))
 
 train.__delwrap__ = Options  # where its options have their comments
 
@@ -133,9 +139,6 @@ def _add_option(group, field, comment):
     default = '' if field.default is None else f' (default: {field.default})'
     help = (comment + default).replace('%', '%%')
     group.add_argument(flag, default=field.default, help=help, **kind)
-
-DESCRIPTION = ('Train a ResNet on small images, find what it gets wrong, show why with Grad-CAM. '
-               'Leaves a folder with a report.')
 
 DESCRIPTION = ('Train a ResNet on small images, find what it gets wrong, show why with Grad-CAM. '
                'Leaves a folder with a report.')
@@ -183,5 +186,6 @@ def train_command(
         page = save_report(run, num_mistakes=num_mistakes)
     except (S8Error, OSError) as error: sys.exit(f's8-train: {error}')
     except KeyboardInterrupt:
-        sys.exit(f's8-train: stopped; what was finished is in the newest folder of {given["runs_dir"]}')
+        sys.exit('s8-train: stopped; if the training had begun, what was finished is in the newest folder of '
+                 + given['runs_dir'])
     print('\n'.join(_summary_lines(run, page)))

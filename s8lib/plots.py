@@ -21,6 +21,7 @@ from matplotlib.colors import ListedColormap, PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from .core import OptionError
 from .gradcam import Cams, TargetError
 from .predictions import Mistakes
 
@@ -56,16 +57,15 @@ def _draw_lines(
         panel.plot(*zip(*points), color=colour, marker=marker, markersize=4, label=label)
 
 def _frame(panel, title, first, last):
-    "Values from 0 on, epochs from the first to the last, a grid and a legend."
+    "Values from 0 on, epochs from the first to the last, a grid and a legend of the lines."
     panel.update_datalim([(first, 0)])
     panel.autoscale_view()
     panel.set(xlabel='epoch', title=title, xlim=(first - .5, last + .5), ylim=(0, None))
     panel.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     panel.grid(alpha=.3)
     panel.spines[['top', 'right']].set_visible(False)
-    panel.legend(frameon=False)
+    if panel.lines: panel.legend(frameon=False)
 
-# %% ../nbs/36_plots.ipynb #8fa3518d
 def plot_history(
     history: list,  # dicts with epoch and, for each split, <split>_loss and <split>_accuracy
 ) -> Figure:        # loss on the left, accuracy on the right
@@ -100,7 +100,6 @@ def _name_classes(panel, classes):
     panel.set_yticks(range(len(names)), names, fontsize=size)
     panel.set(xlabel='predicted class', ylabel='true class')
 
-# %% ../nbs/36_plots.ipynb #3ef9aac5
 def plot_confusion(
     matrix: torch.Tensor,  # (C, C) counts, rows true, columns predicted
     classes: Sequence,     # C names
@@ -131,7 +130,6 @@ def _show(
     panel.set_title(above, fontsize=9, pad=3)
     panel.set_xlabel(below, fontsize=9, labelpad=3)
 
-# %% ../nbs/36_plots.ipynb #fb80c75b
 def _confidence(name, probability):
     "A class and how sure the model was of it, such as 'cat 12%'."
     percent = '<1%' if probability < .01 else '>99%' if probability > .99 else f'{probability:.0%}'
@@ -144,12 +142,19 @@ def _answers(classes, labels, probabilities):
 # %% ../nbs/36_plots.ipynb #98072cab
 _NO_MISTAKES = 'No mistakes to show: every image was classified correctly.'
 
+def _check_count(images, mistakes):
+    "Raise `OptionError` unless there is one image for each mistake."
+    if len(images) == len(mistakes): return
+    raise OptionError(f'{len(images)} images for {len(mistakes)} mistakes: '
+                      'pass image_set.images[mistakes.index.numpy()]')
+
 def plot_mistakes(
     images: np.ndarray,  # uint8 (M, H, W, C), the misclassified images in the order of `mistakes`
     mistakes: Mistakes,  # M of them
     classes: Sequence,   # names of the classes
 ) -> Figure:
-    "Misclassified images with true and predicted class. Raises `ValueError` for another number of images."
+    "Misclassified images with true and predicted class. Raises `OptionError` for another number of images."
+    _check_count(images, mistakes)
     if not len(mistakes): return _words(_NO_MISTAKES)
     columns = min(5, len(mistakes))
     rows = -(-len(mistakes) // columns)
@@ -202,7 +207,6 @@ def _contrast_column(contrast_cams, size):
     heats = contrast_cams.upsample(size).cpu()[:, 0]
     return MapColumn('predicted − true', heats, contrast_cams.blank[:, 0], [''] * len(heats))
 
-# %% ../nbs/36_plots.ipynb #e7e3fede
 def _table(
     headings: list,  # of the columns
     count: int,      # mistakes, one row each
@@ -234,7 +238,6 @@ def _add_scale(figure, label):
                             aspect=40, ticks=[0, .5, 1])
     scale.set_label(label, fontsize=9)
 
-# %% ../nbs/36_plots.ipynb #b3a62dcf
 _SCALE = 'evidence: 1 is the strongest point\nin the two class maps of an image'
 _CONTRAST_SCALE = f'{_SCALE},\nand in the map of their difference'
 
@@ -245,7 +248,8 @@ def plot_cams(
     classes: Sequence,           # names of the classes
     contrast_cams: Cams = None,  # maps of logit[predicted] - logit[true], shown as a further column
 ) -> Figure:
-    "Each mistake with the evidence for its predicted and its true class on one scale. Raises `TargetError`."
+    "Evidence for the two classes of each mistake, on one scale. Raises `OptionError` or `TargetError`."
+    _check_count(images, mistakes)
     if not len(mistakes): return _words(_NO_MISTAKES)
     size = images.shape[1:3]
     columns = _class_columns(cams_pair, size, mistakes, classes)

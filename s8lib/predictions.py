@@ -84,7 +84,7 @@ def _compare(
 
 # %% ../nbs/21_predictions.ipynb #7670cc92
 def predict(
-    model: nn.Module,           # float32 (B, C, H, W) -> logits (B, classes)
+    model: nn.Module,           # normalized (B, C, H, W) -> logits (B, classes)
     image_set: ImageSet,        # images, their true classes and their statistics
     batch_size: int = 250,      # images in one call of the model
     progress: bool = False,     # show a bar with the time left
@@ -92,13 +92,14 @@ def predict(
 ) -> Predictions:               # on the CPU, in the order of the set
     "Ask the model about every image once. Raises `OptionError` where model and set do not fit."
     at_least(1, batch_size=batch_size)
-    device = next((parameter.device for parameter in model.parameters()), torch.device('cpu'))
+    weights = (weight for weight in model.parameters() if weight.is_floating_point())
+    reference = next(weights, torch.zeros(()))  # gives device and floating type
     starts = range(0, len(image_set), batch_size)
     logits = []
     with torch.no_grad(), evaluation_mode(model):
         for start in track(starts, f'predicting {image_set.split}', progress):
-            images = torch.as_tensor(image_set.images[start:start + batch_size]).to(device)
-            logits.append(model(normalize(images, image_set.stats)).float())
+            images = torch.as_tensor(image_set.images[start:start + batch_size]).to(reference.device)
+            logits.append(model(normalize(images, image_set.stats).to(reference.dtype)).float())
             if on_batch: on_batch(len(images))
     return _compare(torch.cat(logits).cpu(), image_set)
 
@@ -129,7 +130,6 @@ class ClassAccuracy(NamedTuple):
         share = f'{self.accuracy:.1%}' if self.total else 'no images'
         return self.name, f'{self.correct:,} of {self.total:,}', share
 
-# %% ../nbs/21_predictions.ipynb #5c45747d
 class AccuracyTable(list):
     "A list of `ClassAccuracy` rows that shows as a table."
     def __repr__(self):
@@ -175,7 +175,6 @@ class Mistakes:
 
     def __len__(self): return len(self.index)
 
-# %% ../nbs/21_predictions.ipynb #d0b9f613
 def misclassified(
     predictions: Predictions,  # of one pass
     num_mistakes: int = 10,    # at most so many

@@ -20,8 +20,9 @@ from .core import DataError
 from .data import ChannelStats, ImageSet
 from .options import Options, load_splits, make_model
 from .predictions import Predictions, predict
-from .storage import (
-    load_model, load_predictions, read_json, save_predictions, save_tensors, tensors_of, write_json)
+from s8lib.storage import (
+    load_model, load_predictions, read_json, read_json_lines, save_predictions, save_tensors, tensors_of,
+    write_json)
 from .tensorboard import TensorBoardLog
 from .training import Listener
 
@@ -112,9 +113,12 @@ class RunRecord(Listener):
         if self.writing: self.writing.result()
 
     def conclude(self,
+        history: list,             # of `fit`; an epoch that Ctrl-C cut off is not in it
         predictions: Predictions,  # of the model as it is now, on the test images
     ):
         "Write down what came of the run."
+        rows = [json.dumps(row) + '\n' for row in history]
+        self.metrics.write_text(''.join(rows), encoding='utf-8')
         save_predictions(predictions, self.folder / 'predictions.safetensors')
         self.log.hyperparameters(self.config, dict(accuracy=predictions.accuracy, loss=predictions.loss))
 
@@ -129,6 +133,11 @@ class RunRecord(Listener):
             self.writer.shutdown()
 
 # %% ../nbs/42_runs.ipynb #d1a42381
+def _options_of(config, folder, changes):
+    try: return Options(**config['options'] | changes)
+    except (KeyError, TypeError) as error:
+        raise DataError(f'{folder}/config.json is not of a run of this version ({error})') from error
+
 def open_run(
     folder: str | Path,    # of a run
     data_dir: str = None,  # where the images are now, if they have moved
@@ -139,15 +148,15 @@ def open_run(
     if not (folder / 'config.json').is_file():
         raise DataError(f'{folder} is not a run: it has no config.json')
     config = read_json(folder / 'config.json')
-    options = Options(**config['options'] | ({'data_dir': data_dir} if data_dir else {}))
+    options = _options_of(config, folder, {'data_dir': data_dir} if data_dir else {})
     train_set, _, test_set = load_splits(options)
     data = config['data']
     train_set = train_set.with_stats(ChannelStats(tuple(data['mean']), tuple(data['std'])))
     test_set = test_set.with_stats(ChannelStats(tuple(data['test_mean']), tuple(data['test_std'])))
     model = load_model(make_model(options, train_set), folder / 'model.safetensors')
     model = Compute(pick_device(device)).place(model).eval()
-    lines = (folder / 'metrics.jsonl').read_text(encoding='utf-8').splitlines()
-    history = [json.loads(line) for line in lines]
+    history = read_json_lines(folder / 'metrics.jsonl')
     saved = folder / 'predictions.safetensors'  # missing where the run was killed
-    predictions = load_predictions(saved) if saved.is_file() else predict(model, test_set)
+    if saved.is_file(): predictions = load_predictions(saved)
+    else: predictions = predict(model, test_set, progress=options.progress)
     return Run(folder, model, options, train_set, test_set, history, predictions, config)

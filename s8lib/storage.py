@@ -6,7 +6,7 @@ Docs: https://s8lib.github.io/s8lib/storage.html.md"""
 
 # %% auto #0
 __all__ = ['save_tensors', 'load_tensors', 'tensors_of', 'save_model', 'load_model', 'save_predictions', 'load_predictions',
-           'write_json', 'read_json']
+           'write_json', 'read_json', 'read_json_lines']
 
 # %% ../nbs/40_storage.ipynb #26d0a57a
 import hashlib
@@ -126,3 +126,13 @@ def read_json(
     except FileNotFoundError as error: raise DataError(f'{path} is not there') from error
     except ValueError as error:
         raise DataError(f'{path} is not JSON ({error}); restore it from a copy') from error
+
+def read_json_lines(
+    path: Path,  # a JSON value a line
+) -> list:       # the values
+    "Read a value from each line. Raises `DataError` for a file that is missing or damaged."
+    try: return [json.loads(line) for line in path.read_text(encoding='utf-8').splitlines()]
+    except FileNotFoundError as error: raise DataError(f'{path} is not there') from error
+    except ValueError as error:
+        advice = 'remove its last line, or restore it from a copy'
+        raise DataError(f'{path} is damaged ({error}); {advice}') from error

@@ -15,6 +15,7 @@ import time
 import warnings
 from collections import deque
 from contextlib import contextmanager
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -59,13 +60,12 @@ class StepReports:
         num_images: int,       # in the batch, of all processes together
     ):
         "A step has been queued."
-        self.number += 1
         copied = None
         if self.device.type == 'cuda':
             loss = torch.empty_like(loss, device='cpu', pin_memory=True).copy_(loss, non_blocking=True)
             copied = torch.cuda.Event()
             copied.record(torch.cuda.current_stream(self.device))
-        self.waiting.append((copied, Step(self.number, loss, learning_rate, num_images)))
+        self.waiting.append((copied, loss, learning_rate, num_images))
         self.hand_on(wait=False)
 
     def hand_on(self,
@@ -73,11 +73,12 @@ class StepReports:
     ):
         "Hand on what has arrived."
         while self.waiting:
-            copied, step = self.waiting[0]
+            copied, loss, learning_rate, num_images = self.waiting[0]
             if copied and wait: copied.synchronize()
             if copied and not copied.query(): return
             self.waiting.popleft()
-            step = step._replace(loss=step.loss.item())
+            self.number += 1
+            step = Step(self.number, loss.item(), learning_rate, num_images)
             if not math.isfinite(step.loss):
                 raise DivergedError(f'the training diverged with a loss of {step.loss} at step {step.number} '
                                     f'of the epoch (learning rate {step.learning_rate:.2g}); '
@@ -158,16 +159,18 @@ class Trainer:
         return loss / count, correct / count
 
     def test(self,
-        image_set: ImageSet,    # with its statistics
-        batch_size: int = 250,  # images at once
-        on_batch=None,          # called with the number of images of each batch
-    ) -> Predictions:           # of all images, in every process
+        image_set: ImageSet,     # with its statistics
+        batch_size: int = 250,   # images at once
+        progress: bool = False,  # show a bar with the time left
+        on_batch=None,           # called with the number of images of each batch
+    ) -> Predictions:            # of all images, in every process
         "Test on every image once. Raises `NonFiniteLogits` for a model that has diverged."
         world = self.compute.world
+        is_shared = len(image_set) >= world.size > 1  # else every process tests every image
         share = world.share(range(len(image_set)))
-        subset = image_set if world.size == 1 else image_set.subset(share)
-        with self.compute.autocast(): part = predict(self.model, subset, batch_size, on_batch=on_batch)
-        return part if world.size == 1 else self._gather(part, torch.tensor(share), image_set)
+        subset = image_set.subset(share) if is_shared else image_set
+        with self.compute.autocast(): part = predict(self.model, subset, batch_size, progress, on_batch)
+        return self._gather(part, torch.tensor(share), image_set) if is_shared else part
 
     def _gather(self, part, indices, image_set):
         "The predictions of all processes, in the order of the set."
@@ -240,9 +243,10 @@ class ProgressBar(Listener):
         notice = long_run_notice(seconds, self.plan.device, self.plan.epochs)
         if notice: note(self.bar, notice)
 
-    def tested(self, num_images): self.bar.update(num_images)
+    def tested(self, num_images): self.bar.update(min(num_images, self.total - self.bar.n))
 
     def epoch(self, row, tests):
+        self.bar.update(row['epoch'] * self.total // self.plan.epochs - self.bar.n)  # shares are rounded
         results = [f'{split} loss {row[split + "_loss"]:.3f} accuracy {row[split + "_accuracy"]:.1%}'
                    for split in ('train', *tests)]
         note(self.bar, f'epoch {row["epoch"]}: {", ".join(results)}, {row["seconds"]:.0f} s')
@@ -254,7 +258,9 @@ class ProgressBar(Listener):
 # %% ../nbs/27_training.ipynb #3d7c362b
 class Snapshot:
     "A copy of a model's weights and buffers from before an epoch."
-    def __init__(self, model):
+    def __init__(self,
+        model: nn.Module,  # whose state is kept
+    ):
         self.live = list(model.state_dict().values())
         self.kept = [value.clone() for value in self.live]
 
@@ -268,9 +274,10 @@ def _ended_well(trainer, snapshot, history, listeners):
     try: yield
     except (DivergedError, NonFiniteLogits) as error:
         snapshot.restore()
-        advice = '' if isinstance(error, DivergedError) else '. Take a smaller learning rate'
-        raise DivergedError(f'in epoch {len(history) + 1}: {error}; the model holds the weights of epoch '
-                            f'{len(history)}{advice}') from error
+        reason = 'a test gave logits that are not finite; take a smaller learning rate'
+        if isinstance(error, DivergedError): reason = error
+        raise DivergedError(f'in epoch {len(history) + 1}: {reason}; '
+                            f'the model holds the weights of epoch {len(history)}') from error
     except KeyboardInterrupt:
         if trainer.compute.world.size > 1: raise  # the other processes are waiting in the middle of a step
         _tell(listeners, 'stopped', history)
@@ -284,7 +291,8 @@ def _train_and_test(trainer, loader, tests, listeners):
     trained = trainer.epoch(loader, on_step=lambda step: _tell(listeners, 'step', step))
     share_buffers(trainer.model, world)
     on_batch = lambda num_images: _tell(listeners, 'tested', num_images * world.size)
-    tested = {split: trainer.test(image_set, batch_size, on_batch) for split, image_set in tests.items()}
+    test = partial(trainer.test, batch_size=batch_size, on_batch=on_batch)
+    tested = {split: test(image_set) for split, image_set in tests.items()}
     return trained, tested
 
 def _history_row(epoch, trained, tested, trainer, seconds):
@@ -302,7 +310,7 @@ def fit(
     epochs: int,        # passes over the training images
     listeners=(),       # who watches, each a `Listener`
 ) -> list:              # a dict for each finished epoch
-    "Train and test for some epochs. Raises `DivergedError`; Ctrl-C is an early end, alone without an error."
+    "Train and test for some epochs. Raises `DivergedError`; Ctrl-C ends it early, alone without an error."
     at_least(1, epochs=epochs)
     num_tested = sum(len(image_set) for image_set in tests.values())
     _tell(listeners, 'start', Plan(epochs, sum(loader.sizes), num_tested, trainer.compute.device.type))

@@ -2,13 +2,16 @@
 import ast
 import re
 import tokenize
+from collections import Counter
 from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
 
+from fastcore.nbio import read_nb
 from project import code, code_cells, exported_modules, notebooks
 
-LONGEST_BODY = 20  # lines of a function below its docstring
+LONGEST_BODY = 16  # lines of a function below its docstring
+MOST_CELLS = 45
 LATEX = re.compile(r'\\|\$.+\$', re.DOTALL)
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 NAMES = 'False|None|True|Muon|Okabe|Triton'  # with these a comment may begin, and with acronyms
@@ -90,5 +93,19 @@ def comments_are_alike() -> list[str]:
             for page, text in exported().items() for before, comment in comments(text)
             if not before.endswith('  ') or UNFIT_COMMENT.match(comment)]
 
+def names_are_defined_once() -> list[str]:
+    "No page exports two values of one name: the second hides the first."
+    problems = []
+    for page, text in exported().items():
+        targets = [node.targets[0] for node in ast.parse(text).body if isinstance(node, ast.Assign)]
+        counts = Counter(target.id for target in targets if isinstance(target, ast.Name))
+        problems += [f"{page.name}: {count} times {name}" for name, count in counts.items() if count > 1]
+    return problems
+
+def pages_are_short() -> list[str]:
+    "No page has more cells than a reader follows at a sitting: more are two subjects."
+    counts = {page: len(read_nb(page).cells) for page in exported_modules().values()}
+    return [f'{page.name} has {count} cells' for page, count in counts.items() if count > MOST_CELLS]
+
 STYLE = (pages_import_lower_numbers, numbers_are_unique, one_assignment_a_line, functions_are_short,
-         docstrings_are_plain, comments_are_alike)
+         docstrings_are_plain, comments_are_alike, names_are_defined_once, pages_are_short)
