@@ -138,6 +138,17 @@ def _options_of(config, folder, changes):
     except (KeyError, TypeError) as error:
         raise DataError(f'{folder}/config.json is not of a run of this version ({error})') from error
 
+def _images_of(options, data):
+    "The run's train and test set, normalized as the network was trained."
+    train_set, _, test_set = load_splits(options)
+    sizes = (len(train_set), len(test_set))
+    if sizes != (data['train_images'], data['test_images']):
+        raise DataError(f'the run had {data["train_images"]} training and {data["test_images"]} test images, '
+                        f'these are {sizes[0]} and {sizes[1]}: pass the data_dir that it was trained on')
+    train_set = train_set.with_stats(ChannelStats(tuple(data['mean']), tuple(data['std'])))
+    test_set = test_set.with_stats(ChannelStats(tuple(data['test_mean']), tuple(data['test_std'])))
+    return train_set, test_set
+
 def open_run(
     folder: str | Path,    # of a run
     data_dir: str = None,  # where the images are now, if they have moved
@@ -149,10 +160,7 @@ def open_run(
         raise DataError(f'{folder} is not a run: it has no config.json')
     config = read_json(folder / 'config.json')
     options = _options_of(config, folder, {'data_dir': data_dir} if data_dir else {})
-    train_set, _, test_set = load_splits(options)
-    data = config['data']
-    train_set = train_set.with_stats(ChannelStats(tuple(data['mean']), tuple(data['std'])))
-    test_set = test_set.with_stats(ChannelStats(tuple(data['test_mean']), tuple(data['test_std'])))
+    train_set, test_set = _images_of(options, config['data'])
     model = load_model(make_model(options, train_set), folder / 'model.safetensors')
     model = Compute(pick_device(device)).place(model).eval()
     history = read_json_lines(folder / 'metrics.jsonl')

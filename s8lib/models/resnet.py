@@ -105,7 +105,6 @@ def resnet18(
     "ResNet-18: two basic blocks in each stage (He et al. 2015, table 1), with the small-image stem."
     return ResNet((2, 2, 2, 2), num_classes, in_channels, width)
 
-# %% ../../nbs/20_models.resnet.ipynb #bcd5a0cd
 def resnet34(
     num_classes: int = 10,  # logits that go out
     in_channels: int = 3,   # channels of the image: 3 for RGB, 1 for grey
@@ -140,7 +139,6 @@ class SummaryRow(NamedTuple):
     output_shape: tuple  # (1, C, H, W) or (1, num_classes)
     num_parameters: int  # parameters of its own; those of a block stand in the rows above it
 
-# %% ../../nbs/20_models.resnet.ipynb #7fbce3fa
 def _in_order_of_completion(layers):
     "Leaves in the order they run, each block behind its last layer; no containers, no segments."
     open_blocks = []
@@ -151,7 +149,6 @@ def _in_order_of_completion(layers):
         else: open_blocks.append(layer)
     yield from reversed(open_blocks)
 
-# %% ../../nbs/20_models.resnet.ipynb #55da0712
 class Summary(tuple):
     "Rows of a network's layers, shown as the assignment's table."
     @property
@@ -164,7 +161,6 @@ class Summary(tuple):
         head = ['-' * 67, line('Layer (type)', 'Output Shape', 'Param #'), '=' * 67]
         return '\n'.join([*head, *rows, '=' * 67, f'Total params: {self.num_parameters:,}', '-' * 67])
 
-# %% ../../nbs/20_models.resnet.ipynb #93d0e584
 def summary(
     model: nn.Module,                  # a network whose segments are its direct children
     input_shape: tuple = (3, 32, 32),  # channels, height and width of one image
