@@ -98,8 +98,9 @@ def _warn_of_hazards(model, device):
     "Warn with `KernelWarning` of layers whose gradient may be wrong on this kind of device."
     names = hazardous_layers(model) if device.type == 'cpu' else []
     if names:
-        warnings.warn(f'the gradient of layer {names[0]!r} can crash or be wrong on a CPU (oneDNN issue 6035): '
-                      'give it 16 input channels or more, make it a NarrowConv2d, or train on a GPU',
+        warnings.warn(f'the gradient of layer {names[0]!r} can crash or be wrong on a CPU '
+                      '(oneDNN issue 6035): give it 16 input channels or more, make it a NarrowConv2d, '
+                      'or train on a GPU',
                       KernelWarning, stacklevel=3)
 
 class Trainer:
