@@ -1,4 +1,4 @@
-"""Which images in which order, augmented where they live: the same batches for any number of workers and processes.
+"""Which images in which order, augmented where they live: the same for any number of workers.
 
 Docs: https://s8lib.github.io/s8lib/batches.html.md"""
 
@@ -103,7 +103,16 @@ class EpochBatches:
             yield Draw(self.seed, self.epoch, self.world.share(order[start:start + self.batch_size]))
 
 # %% ../nbs/25_batches.ipynb #2899d708
-class ResidentBatches:
+class _ByEpoch:
+    "What the loaders of an epoch's `batches` have in common."
+    @property
+    def sizes(self) -> list:
+        "Images of each batch, of all processes together."
+        return self.batches.sizes
+
+    def set_epoch(self, epoch): self.batches.epoch = epoch
+
+class ResidentBatches(_ByEpoch):
     "Augmented batches of images that live on the device: `(x, y)`, float (B, C, H, W) and int64 (B,)."
     def __init__(self,
         image_set: ImageSet,    # what is trained on
@@ -115,13 +124,6 @@ class ResidentBatches:
         self.batches = batches
         self.images = torch.from_numpy(image_set.images).to(device)
         self.labels = torch.from_numpy(image_set.labels).to(device)
-
-    @property
-    def sizes(self) -> list:
-        "Images of each batch, of all processes together."
-        return self.batches.sizes
-
-    def set_epoch(self, epoch): self.batches.epoch = epoch
 
     def __len__(self): return len(self.batches)
 
@@ -145,7 +147,7 @@ class _ImagesByDraw(torch.utils.data.Dataset):
         labels = torch.from_numpy(self.image_set.labels[draw.indices])
         return self.augment(self.image_set.images[draw.indices], draw), labels
 
-class WorkerBatches(DataLoader):
+class WorkerBatches(_ByEpoch, DataLoader):
     "The same batches, augmented on the processor by any number of workers."
     def __init__(self,
         image_set: ImageSet,    # what is trained on
@@ -157,13 +159,6 @@ class WorkerBatches(DataLoader):
         self.batches = batches
         super().__init__(_ImagesByDraw(image_set, augment), sampler=batches, batch_size=None,
                          num_workers=workers, persistent_workers=workers > 0, pin_memory=pin)
-
-    @property
-    def sizes(self) -> list:
-        "Images of each batch, of all processes together."
-        return self.batches.sizes
-
-    def set_epoch(self, epoch): self.batches.epoch = epoch
 
 # %% ../nbs/25_batches.ipynb #c30a6884
 def _augment(options, train_set):

@@ -1,4 +1,4 @@
-"""A device, a number format, compiled or not, and how many processes: one value, chosen once, and named beside every result.
+"""Device, number format, compiled or not, and processes: one value, named beside every result.
 
 Docs: https://s8lib.github.io/s8lib/compute.html.md"""
 
@@ -158,7 +158,7 @@ class Compute:
         "What to write down beside a result."
         precision = str(self.dtype).removeprefix('torch.')
         return dict(processes=self.world.size, precision=precision, compiled=self.compiled,
-                    batch_norm=self.batch_norm, machine=describe_machine(self.device))
+                    machine=describe_machine(self.device))
 
 # %% ../nbs/24_compute.ipynb #568da411
 def pick_compute(

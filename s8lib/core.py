@@ -1,4 +1,4 @@
-"""The ground floor: errors that say what to do, options that are looked up by name, and random numbers that depend on a key alone.
+"""Errors that say what to do, options that are looked up by name, random numbers with a key.
 
 Docs: https://s8lib.github.io/s8lib/core.html.md"""
 

@@ -1,4 +1,4 @@
-"""`torchrun` starts the processes, each computes its share of every batch, and DistributedDataParallel keeps their weights the same.
+"""`torchrun` starts processes, each computes its share of every batch, and their weights stay the same.
 
 Docs: https://s8lib.github.io/s8lib/distributed.html.md"""
 

@@ -1,4 +1,4 @@
-"""Scores for class activation maps: does the network need what the map shows, does the map depend on the network, and is it where the object is?
+"""Scores for maps: does the network need what a map shows, and does the map depend on the network?
 
 Docs: https://s8lib.github.io/s8lib/faithfulness.html.md"""
 

@@ -67,16 +67,13 @@ def _train_here(options, compute):
     trainer, loader = _make_parts(options, train_set, compute)
     options = replace(options, batch_size=loader.batches.batch_size)
     tests = dict(test=test_set) if valid_set is None else dict(test=test_set, valid=valid_set)
-    splits = dict(train=train_set, **tests)
     with batch_fits(options.batch_size):
-        if compute.world.first: return _train_and_record(options, trainer, loader, splits)
+        if compute.world.first: return _train_and_record(options, trainer, loader, train_set, tests)
         fit(trainer, loader, tests, options.epochs)
 
-def _train_and_record(options, trainer, loader, splits):
+def _train_and_record(options, trainer, loader, train_set, tests):
     "The first process's run, written into a folder of its own."
-    tests = {split: image_set for split, image_set in splits.items() if split != 'train'}
-    train_set = splits['train']
-    test_set = splits['test']
+    test_set = tests['test']
     config = describe_run(options, train_set, test_set, trainer.compute)
     folder = new_folder(options.runs_dir, f'{options.dataset}-{options.model}')
     with RunRecord(folder, trainer.model, config) as record:

@@ -1,4 +1,4 @@
-"""Everything that can be asked of a run, as one value: checked whole before anything begins, and filled in by a recipe.
+"""Everything that can be asked of a run: one value, checked whole and filled in by a recipe.
 
 Docs: https://s8lib.github.io/s8lib/options.html.md"""
 

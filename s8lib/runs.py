@@ -20,9 +20,8 @@ from .core import DataError
 from .data import ChannelStats, ImageSet
 from .options import Options, load_splits, make_model
 from .predictions import Predictions, predict
-from s8lib.storage import (
-    load_model, load_predictions, read_json, read_json_lines, save_predictions, save_tensors, tensors_of,
-    write_json)
+from .storage import load_model, load_predictions, read_json, read_json_lines
+from .storage import save_predictions, save_tensors, tensors_of, write_json
 from .tensorboard import TensorBoardLog
 from .training import Listener
 

@@ -85,7 +85,7 @@ class StepReports:
                                     'take a smaller learning rate')
             if self.on_step: self.on_step(step)
 
-# %% ../nbs/27_training.ipynb #589682fe
+# %% ../nbs/27_training.ipynb #515bd18d
 @contextmanager
 def _followed_by(optimizer, schedule):
     "Let the schedule take a step for each step that the optimizer takes."
@@ -103,6 +103,7 @@ def _warn_of_hazards(model, device):
                       'or train on a GPU',
                       KernelWarning, stacklevel=3)
 
+# %% ../nbs/27_training.ipynb #589682fe
 class Trainer:
     "What learns: a network with its optimizer and schedule, on the device where the network is."
     def __init__(self,
