@@ -4,9 +4,11 @@ __version__ = "0.1.0"
 _VERBS = 'train', 'explain', 'save_report', 'open_run'
 
 def __getattr__(name):
-    "Load a verb, and PyTorch with it, when it is asked for."
+    "Load a verb, and PyTorch with it, when it is asked for; an import that Ctrl-C cut in two could not be repeated."
     if name not in _VERBS: raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
-    from . import main
+    from .interrupts import interruptible
+    with interruptible() as interruption: from . import main
+    if interruption.signal: raise KeyboardInterrupt
     return getattr(main, name)
 
 def __dir__(): return [*globals(), *_VERBS]
