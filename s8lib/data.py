@@ -8,6 +8,7 @@ Docs: https://s8lib.github.io/s8lib/data.html.md"""
 __all__ = ['ChannelStats', 'ImageSet', 'channel_stats', 'stratified_split']
 
 # %% ../nbs/10_data.ipynb #d3967702
+import hashlib
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -21,28 +22,99 @@ class ChannelStats:
     mean: tuple  # one float a channel
     std: tuple   # one float a channel
 
+# %% ../nbs/10_data.ipynb #f9b9bd14
+def _array(values, what):
+    "The values as an array. Raises `DataError` for what is none, such as rows of different lengths."
+    if np.ma.isMaskedArray(values): raise DataError(f'{what} are masked, which is not understood: pass .data')
+    try: return np.asarray(values)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise DataError(f'{what} cannot be made an array ({error})') from error
+
+def _remedy(images):
+    "What to do about images that are no bytes (N, H, W, C), where that can be told."
+    if images.ndim == 3: return 'pass images[..., None] if they are grey, images[None] if this is one image'
+    if images.ndim != 4: return 'grey images have C = 1'
+    if images.shape[3] == 4: return 'drop the transparent channel with images[..., :3]'
+    if images.shape[3] not in (1, 3) and images.shape[1] in (1, 3):
+        return 'these look like (N, C, H, W): pass images.transpose(0, 2, 3, 1)'
+    if images.dtype.kind not in 'iuf' or not images.size: return 'grey images have C = 1'
+    low = images.min()
+    high = images.max()
+    if images.dtype.kind == 'f' and low >= 0 and high <= 1:
+        return 'these lie in [0, 1]: pass (images * 255).round().astype(np.uint8)'
+    if low >= 0 and high <= 255: return 'these lie in 0 … 255: pass images.round().astype(np.uint8)'
+    return f'these lie in {low} … {high}: bring them to 0 … 255 first'
+
+def _check_images(images, split):
+    is_right = images.ndim == 4 and images.dtype == np.uint8 and images.shape[3] in (1, 3)
+    if not is_right:
+        raise DataError(f'images of the {split} split must be uint8 (N, H, W, C) with C 1 or 3, not '
+                        f'{images.dtype} {images.shape}; {_remedy(images)}')
+    if not len(images): raise DataError(f'the {split} split has no images')
+    if not images.size: raise DataError(f'images of the {split} split have no pixels: {images.shape}')
+
+# %% ../nbs/10_data.ipynb #330403fc
+def _names(classes):
+    "The names of the classes as a tuple; one text is one name."
+    try: return (classes,) if isinstance(classes, str) else tuple(classes)
+    except TypeError as error: raise DataError(f'classes must be names, not {classes!r}') from error
+
+def _check_classes(classes):
+    if len(classes) < 2:
+        raise DataError(f'there must be at least two classes to tell apart, not {classes}')
+    unfit = [name for name in classes if not isinstance(name, str) or not name]
+    if unfit: raise DataError(f'the name of a class must be a text, not {unfit[0]!r}')
+    twice = [name for name in dict.fromkeys(classes) if classes.count(name) > 1]
+    if twice: raise DataError(f'two classes have the name {twice[0]!r}')
+
+def _check_labels(labels, num_images, num_classes, split):
+    if labels.ndim != 1 or labels.dtype.kind not in 'iu':
+        raise DataError(f'labels of the {split} split must be whole numbers (N,), not '
+                        f'{labels.dtype} {labels.shape}; pass labels.astype(int) if they are whole, '
+                        'labels.argmax(1) if there is a column for each class')
+    if len(labels) != num_images:
+        raise DataError(f'the {split} split has {num_images} images but {len(labels)} labels')
+    low = labels.min()
+    high = labels.max()
+    if low < 0 or high >= num_classes:
+        raise DataError(f'labels of the {split} split must lie in 0 … {num_classes - 1}, '
+                        f'not in {low} … {high}')
+
+def _check_masks(masks, shape, split):
+    if masks.dtype != bool or masks.shape != shape:
+        raise DataError(f'masks of the {split} split must be bool {shape}, not {masks.dtype} {masks.shape}')
+
+def _check_stats(stats, num_channels, split):
+    if {len(stats.mean), len(stats.std)} != {num_channels}:
+        raise DataError(f'images of the {split} split have {num_channels} channels, '
+                        f'but their statistics {len(stats.mean)}')
+
 # %% ../nbs/10_data.ipynb #f6cf092c
 @dataclass(frozen=True, eq=False)
 class ImageSet:
     "Labelled images of one split, in memory. Raises `DataError` for images and labels that do not fit."
-    images: np.ndarray           # uint8 (N, H, W, C)
-    labels: np.ndarray           # int64 (N,), each in 0 … len(classes) - 1
+    images: np.ndarray           # uint8 (N, H, W, C), three channels or one
+    labels: np.ndarray           # whole numbers (N,), each in 0 … len(classes) - 1; kept as int64
     classes: tuple               # names, in the order of the labels
     split: str                   # 'train', 'valid' or 'test'
     stats: ChannelStats = None   # that normalize the images, where they are known
     masks: np.ndarray = None     # bool (N, H, W), where the object is, if that is known
     converted: dict = field(default_factory=dict)  # images that were not RGB, counted by their mode
+    skipped: tuple = ()          # path and reason of each file that was left out
 
     def __post_init__(self):
-        if self.images.ndim != 4 or self.images.dtype != np.uint8:
-            raise DataError(f'images of the {self.split} split must be uint8 (N, H, W, C), not '
-                            f'{self.images.dtype} {self.images.shape}; grey images have C = 1')
-        if not len(self.images): raise DataError(f'the {self.split} split has no images')
-        if len(self.images) != len(self.labels):
-            raise DataError(f'the {self.split} split has {len(self.images)} images '
-                            f'but {len(self.labels)} labels')
-        if self.labels.min() < 0 or self.labels.max() >= len(self.classes):
-            raise DataError(f'labels of the {self.split} split must lie in 0 … {len(self.classes) - 1}')
+        images = _array(self.images, f'images of the {self.split} split')
+        labels = _array(self.labels, f'labels of the {self.split} split')
+        classes = _names(self.classes)
+        _check_images(images, self.split)
+        _check_classes(classes)
+        _check_labels(labels, len(images), len(classes), self.split)
+        values = dict(images=images, labels=labels.astype(np.int64), classes=classes)
+        if self.stats is not None: _check_stats(self.stats, images.shape[3], self.split)
+        if self.masks is not None:
+            values['masks'] = _array(self.masks, f'masks of the {self.split} split')
+            _check_masks(values['masks'], images.shape[:3], self.split)
+        for name, value in values.items(): object.__setattr__(self, name, value)  # the class is frozen
 
     def __len__(self): return len(self.images)
 
@@ -50,7 +122,8 @@ class ImageSet:
         size = '×'.join(map(str, self.images.shape[1:]))
         classes = f'{len(self.classes)} classes'
         converted = f', {sum(self.converted.values()):,} converted to RGB' if self.converted else ''
-        return f'ImageSet({self.split}: {len(self):,} images of {size}, {classes}{converted})'
+        skipped = f', {len(self.skipped):,} left out' if self.skipped else ''
+        return f'ImageSet({self.split}: {len(self):,} images of {size}, {classes}{converted}{skipped})'
 
     @property
     def image_size(self) -> tuple:
@@ -62,6 +135,14 @@ class ImageSet:
         "3 for RGB, 1 for grey."
         return self.images.shape[3]
 
+    @property
+    def fingerprint(self) -> str:
+        "SHA-256 over images, labels and class names: what a run was trained on, whatever normalizes it."
+        digest = hashlib.sha256(repr((self.images.shape, [*map(ascii, self.classes)])).encode())
+        for image in self.images: digest.update(np.ascontiguousarray(image))
+        digest.update(self.labels.astype('<i8'))
+        return digest.hexdigest()
+
     def with_stats(self,
         stats: ChannelStats,  # that normalize the images from now on
     ) -> 'ImageSet':          # the same images and labels
@@ -72,9 +153,12 @@ class ImageSet:
         indices: np.ndarray,  # which images, in which order
         split: str = None,    # the new set's split name; unchanged by default
     ) -> 'ImageSet':
-        "The images at `indices`, as a set of their own."
+        "The images at `indices`, as a set of their own. Raises `OptionError` for places that are not there."
+        try: images = self.images[indices]
+        except IndexError as error:
+            raise OptionError(f'these are no places in a set of {len(self):,} images: {error}') from error
         masks = None if self.masks is None else self.masks[indices]
-        return replace(self, images=self.images[indices], labels=self.labels[indices], masks=masks,
+        return replace(self, images=images, labels=self.labels[indices], masks=masks,
                        split=split or self.split)
 
 # %% ../nbs/10_data.ipynb #47aff8e8

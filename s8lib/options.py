@@ -10,6 +10,7 @@ __all__ = ['RECIPES', 'DEFAULT_RECIPES', 'SHORT', 'CHOICES', 'DEVICES', 'KINDS',
 
 # %% ../nbs/23_options.ipynb #100e3501
 import math
+import os
 from dataclasses import dataclass, fields, replace
 from numbers import Integral, Real
 
@@ -18,6 +19,8 @@ from torch import nn
 from .core import OptionError, at_least, choose
 from .data import ImageSet, channel_stats, stratified_split
 from .datasets import DATASETS, load_dataset
+from .image_files import MAX_PIXELS
+from .image_folder import BAD_IMAGES
 from .models.resnet import MODELS
 from .optimizers import LEARNING_RATES, OPTIMIZERS, SCHEDULES
 from .transforms import Augmentation
@@ -48,10 +51,12 @@ CHOICES = dict(
     dataset=DATASETS, normalize_by=('train', 'own'), model=MODELS,
     recipe=RECIPES, optimizer=OPTIMIZERS, schedule=SCHEDULES, executor=('batched', 'albumentations'),
     precision=('auto', 'float32', 'bfloat16', 'float16'), compile=('auto', 'yes', 'no'),
-    batch_norm=('synchronised', 'process'))
+    batch_norm=('synchronised', 'process'), bad_images=BAD_IMAGES)
 DEVICES = 'auto', 'cuda', 'mps', 'cpu'  # 'cuda:1' is one too
-KINDS = {int: (Integral, 'a whole number'), float: (Real, 'a number'), bool: (bool, 'True or False')}
-MINIMUM = dict(size=1, width=1, epochs=1, batch_size=1, processes=1, seed=0, workers=0, weight_decay=0)
+KINDS = {int: (Integral, 'a whole number'), float: (Real, 'a number'), bool: (bool, 'True or False'),
+         str: ((str, os.PathLike), 'a text')}
+MINIMUM = dict(size=1, max_pixels=1, width=1, epochs=1, batch_size=1, processes=1, save_every=1, seed=0,
+               workers=0, weight_decay=0)
 
 # %% ../nbs/23_options.ipynb #fc587ecb
 @dataclass(frozen=True)
@@ -60,6 +65,8 @@ class Options:
     dataset: str = 'shapes'        # 'shapes' (drawn, no network), 'cifar10', or 'folder' (with data_dir)
     data_dir: str = None           # folder: holds <split>/<class>/<image>; cifar10: where it is kept
     size: int = None               # resize a folder's images to size×size; by default all must have one size
+    bad_images: str = 'skip'       # leave out a folder's files that cannot be used, or 'stop' at the first
+    max_pixels: int = MAX_PIXELS   # in one file of a folder
     valid_fraction: float = 0.     # share of the training images held out for validation
     normalize_by: str = 'train'    # test images by the statistics of 'train', or their 'own' (the assignment)
     model: str = 'resnet18'        # 'resnet18' or 'resnet34'
@@ -86,6 +93,7 @@ class Options:
     processes: int = 1             # on this machine, one for each GPU; under torchrun leave it at 1
     batch_norm: str = 'synchronised'  # with several processes: 'synchronised', or each 'process' by itself
     runs_dir: str = 'runs'         # where the run's folder is made
+    save_every: int = None         # steps between two saves; by default 50, or more where that costs over 1%
     progress: bool = True          # bars with the time left; `--no-progress` turns them off
 
     def __repr__(self):
@@ -123,7 +131,8 @@ def _check_types(given):
     for field in fields(Options):
         if field.default is not None and field.name not in given:
             raise OptionError(f'{field.name} cannot be left open; its default is {field.default!r}')
-        kind, words = KINDS.get(field.type, (object, ''))
+        if field.name == 'executor': continue  # may be an `albumentations.Compose`
+        kind, words = KINDS[field.type]
         value = given.get(field.name)
         is_wrong = not isinstance(value, kind) or isinstance(value, bool) and field.type in (int, float)
         if value is not None and is_wrong: raise OptionError(f'{field.name} must be {words}, not {value!r}')
@@ -144,13 +153,13 @@ def _check_numbers(given):
 
 # %% ../nbs/23_options.ipynb #b81a09c7
 GROUPS = dict(
-    data=('dataset', 'data_dir', 'size', 'valid_fraction', 'normalize_by'),
+    data=('dataset', 'data_dir', 'size', 'bad_images', 'max_pixels', 'valid_fraction', 'normalize_by'),
     network=('model', 'width'),
     training=('recipe', 'epochs', 'batch_size', 'optimizer', 'learning_rate', 'schedule', 'weight_decay',
               'label_smoothing', 'seed'),
     augmentation=('padding', 'padding_mode', 'flip', 'cutout', 'cutout_kind', 'executor', 'workers'),
     machine=('device', 'precision', 'compile', 'processes', 'batch_norm'),
-    output=('runs_dir', 'progress'))
+    output=('runs_dir', 'save_every', 'progress'))
 
 # %% ../nbs/23_options.ipynb #1e5c56c7
 def load_splits(
@@ -158,7 +167,8 @@ def load_splits(
     progress: bool = False,  # show a progress bar while decoding
 ) -> tuple:                  # train, validation (or None) and test `ImageSet`, with their statistics
     "The splits of a dataset. Raises `DataError` for data that are not there."
-    train_set, test_set = load_dataset(options.dataset, options.data_dir, options.size, progress)
+    train_set, test_set = load_dataset(options.dataset, options.data_dir, options.size, progress,
+                                       options.bad_images, options.max_pixels)
     valid_set = None
     if options.valid_fraction:
         train_set, valid_set = stratified_split(train_set, options.valid_fraction, options.seed)

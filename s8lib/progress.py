@@ -12,6 +12,8 @@ import sys
 
 from tqdm.std import tqdm
 
+from .core import visible
+
 # %% ../nbs/01_progress.ipynb #36a22fa8
 def _overwrites(stream):
     "Whether text after a carriage return replaces the line."
@@ -43,7 +45,7 @@ def progress_bar(
     stream = stream or sys.stderr
     live = _overwrites(stream)
     return tqdm(
-        total=total, desc=description, disable=not enabled, file=stream if live else _Lines(stream),
+        total=total, desc=visible(description), disable=not enabled, file=stream if live else _Lines(stream),
         mininterval=.2 if live else seconds, maxinterval=10 if live else seconds, smoothing=0,
         ascii=True, ncols=100, leave=not live,
         bar_format='{desc} {percentage:3.0f}%|{bar}| {elapsed} spent, {remaining} left{postfix}')
@@ -54,7 +56,7 @@ def note(
     text: str,  # a line to leave above it
 ):
     "Write a line without tearing the bar; nothing where the bar is off."
-    if not bar.disable: bar.write(text, file=bar.fp)
+    if not bar.disable: bar.write(visible(text), file=bar.fp)
 
 # %% ../nbs/01_progress.ipynb #0313468e
 def track(

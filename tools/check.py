@@ -15,6 +15,10 @@ from style import STYLE
 
 BIGGEST_NOTEBOOK = 1_500_000  # bytes; GitHub shows no notebook much bigger
 FOLDERS = r'(?<![\w.:/])/(?:home|Users|root|tmp|var|mnt|opt|private|work|content)/|\b[A-Z]:\\'
+EXECUTING = re.compile(r'(?:torch|np|numpy|torch\.jit|torch\.hub)\.load|'
+                       r'os\.(?:system|popen|startfile|(?:exec|spawn|posix_spawn)\w*)')
+EXECUTING_CALLS = {'eval', 'exec', 'compile', '__import__'}
+EXECUTING_MODULES = {'subprocess', 'marshal', 'shelve', 'dill', 'cloudpickle', 'joblib', 'runpy', 'code'}
 UNFIT_OUTPUT = re.compile(rf'Warning\b|Traceback|TODO|{FOLDERS}')
 
 def version() -> str:
@@ -121,6 +125,29 @@ def readme_links_are_complete() -> list[str]:
     pictures = [target for target in targets if target.endswith(('.png', '.jpg'))]
     return problems + ['README.md shows no picture'] * (not pictures)
 
+def executes(node: ast.AST) -> bool:
+    "Whether a node names what executes text or bytes, or starts a program."
+    if isinstance(node, ast.Import): return not EXECUTING_MODULES.isdisjoint(name.name for name in node.names)
+    if isinstance(node, ast.ImportFrom): return node.module in EXECUTING_MODULES | {'pickle'}
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name): return node.func.id in EXECUTING_CALLS
+    return isinstance(node, ast.Attribute) and EXECUTING.fullmatch(ast.unparse(node)) is not None
+
+def nothing_is_executed() -> list[str]:
+    "No module reads bytes in a way that can call anything; `pickle` is the base of one reader, and no more."
+    problems = []
+    bases = []
+    num_uses = 0
+    for module in library():
+        nodes = list(ast.walk(ast.parse(module.read_text(encoding='utf-8'))))
+        problems += [f'{module.name} line {node.lineno}: {ast.unparse(node)}'
+                     for node in nodes if executes(node)]
+        num_uses += sum(isinstance(node, ast.Name) and node.id == 'pickle' for node in nodes)
+        classes = [node for node in nodes if isinstance(node, ast.ClassDef)]
+        bases += [ast.unparse(base) for node in classes for base in node.bases]
+    if num_uses != 1 or 'pickle.Unpickler' not in bases:
+        problems.append(f'pickle is used {num_uses} times; it may be the base of one class, and nothing else')
+    return problems
+
 def ruff_agrees() -> list[str]:
     "Modules, notebooks and tools keep the rules of `[tool.ruff]` in `pyproject.toml`."
     command = [sys.executable, '-m', 'ruff', 'check', '--quiet', '--output-format', 'concise']
@@ -128,7 +155,8 @@ def ruff_agrees() -> list[str]:
     return (done.stdout + done.stderr).splitlines() if done.returncode else []
 
 CHECKS = (settings_agree, requirements_cover_imports, notebooks_are_presentable, colab_only_calls,
-          derived_files_are_in_step, owner_is_said_once, readme_links_are_complete, ruff_agrees, *STYLE)
+          derived_files_are_in_step, owner_is_said_once, readme_links_are_complete, nothing_is_executed,
+          ruff_agrees, *STYLE)
 
 def main():
     problems = [problem for check in CHECKS for problem in check()]
