@@ -15,10 +15,11 @@ import torch
 from matplotlib.figure import Figure
 from torch import nn
 
-from .core import OptionError
+from .core import DataError, OptionError
 from .data import ImageSet
-from .gradcam import Cams, cam, contrast
-from .layers import private_copy
+from .gradcam import Cams, cam, contrast, join_cams
+from .layers import choose_layer, private_copy
+from .memory import in_parts
 from .plots import plot_cams, plot_confusion, plot_mistakes
 from .predictions import Mistakes, Predictions, confusion_matrix, misclassified, predict
 from .transforms import normalize
@@ -35,6 +36,11 @@ class Explanation:
 
     @property
     def classes(self) -> tuple: return self.predictions.classes
+
+    def __getitem__(self, some: slice) -> 'Explanation':
+        "The explanation of a slice of the mistakes."
+        cams, contrast_cams = (maps and maps[some] for maps in (self.cams, self.contrast_cams))
+        return Explanation(self.predictions, self.mistakes[some], self.images[some], cams, contrast_cams)
 
     def plot_mistakes(self) -> Figure: return plot_mistakes(self.images, self.mistakes, self.classes)
 
@@ -53,8 +59,19 @@ def _with_parts_of_run(model, image_set, predictions):
     if not all(hasattr(model, part) for part in ('model', 'test', 'predictions')):
         raise OptionError(f'explain takes a network or a run, not a value of type {type(model).__name__}')
     run = model
+    if image_set is None and run.test is None: raise DataError(run.how_to_load_images)
     if image_set not in (None, run.test): return run.model, image_set, predictions
     return run.model, run.test, run.predictions if predictions is None else predictions
+
+# %% ../nbs/37_explanation.ipynb #a1b8bf67
+def _maps(model, images, stats, pairs):
+    "For each image (M, H, W, C) the maps of two classes (M, 2), and those of their difference."
+    layer = choose_layer(model, normalize(images[:1], stats))
+    def maps_of(part):
+        inputs = normalize(images[part], stats)
+        request = model, inputs, pairs[part], layer
+        return [make(*request, batch_size=len(inputs)) for make in (cam, contrast)]
+    return [join_cams(parts) for parts in zip(*in_parts(maps_of, len(images), at_most=100))]
 
 # %% ../nbs/37_explanation.ipynb #0c36768c
 def explain(
@@ -67,13 +84,12 @@ def explain(
     "Choose mistakes in a set, and map their evidence. Raises `OptionError` for predictions of another set."
     model, image_set, predictions = _with_parts_of_run(model, image_set, predictions)
     if predictions is None: predictions = predict(private_copy(model), image_set)
-    if not np.array_equal(predictions.labels, image_set.labels):
+    same_classes = tuple(predictions.classes) == tuple(image_set.classes)
+    if not same_classes or not np.array_equal(predictions.labels, image_set.labels):
         raise OptionError('the predictions are of another set than image_set: leave them out, '
                           'or pass the set that they were made on')
     mistakes = misclassified(predictions, num_mistakes, order)
     images = image_set.images[mistakes.index.numpy()]  # NumPy takes a tensor of one number for a number
     if not len(mistakes): return Explanation(predictions, mistakes, images)
-    inputs = normalize(images, image_set.stats)
     pairs = torch.stack([mistakes.predicted, mistakes.true], 1)
-    maps = cam(model, inputs, pairs), contrast(model, inputs, pairs)
-    return Explanation(predictions, mistakes, images, *maps)
+    return Explanation(predictions, mistakes, images, *_maps(model, images, image_set.stats, pairs))

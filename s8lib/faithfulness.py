@@ -11,7 +11,7 @@ __all__ = ['FRACTIONS', 'BASELINES', 'LOWER_IS_BETTER', 'pixel_ranks', 'Version'
 
 # %% ../nbs/33_faithfulness.ipynb #82c7c7f1
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -21,7 +21,10 @@ from torch import nn
 from torchvision.transforms.functional import gaussian_blur
 
 from .gradcam import METHODS, CamError, TargetError, cam
-from .layers import Layer, check_images, find_layer, images_for, private_copy
+from .layers import (
+    Layer, NonFiniteError, check_images, find_layer, fitting, images_for, private_copy)
+from .memory import in_parts
+from .predictions import logits_of
 
 # %% ../nbs/33_faithfulness.ipynb #29e7c815
 def pixel_ranks(
@@ -54,7 +57,7 @@ class Question:
     images: torch.Tensor  # normalized (N, C, H, W), on the model's device
     targets: torch.Tensor  # classes (N,)
     logits: torch.Tensor | None = None  # of the images (N, classes), where they are known, to save a forward
-    batch_size: int = 256  # images in a forward
+    batch_size: int = 256  # images in a forward at most, and no more than fit 1 GiB
 
     def __post_init__(self):
         check_images(self.images)
@@ -71,7 +74,9 @@ class Question:
     @torch.no_grad()
     def softmax(self, images):
         "The probability of each class in these images (N, classes), from one forward."
-        return self.private(images_for(self.private, images)).float().softmax(1)
+        with fitting(): logits = logits_of(self.private, images_for(self.private, images)).float()
+        if logits.isfinite().all(): return logits.softmax(1)
+        raise NonFiniteError('NaN or infinity in the logits; look at the images and the weights')
 
     def ask(self,
         versions: Callable,  # from a batch's part of each tensor to F versions (F, B, C, H, W)
@@ -79,11 +84,11 @@ class Question:
         *tensors: torch.Tensor,  # of all images, to be cut into batches (N, ...)
     ) -> Iterator[torch.Tensor]:  # probability of the target (F, B) for each batch
         "The probability of the target in several versions of each image, batch after batch."
-        at_once = max(1, self.batch_size // num_versions)
-        for targets, *parts in zip(*(tensor.split(at_once) for tensor in (self.targets, *tensors))):
-            images = versions(*parts)
+        def answer(part):
+            images = versions(*(tensor[part] for tensor in tensors))
             probabilities = self.softmax(images.flatten(0, 1)).unflatten(0, images.shape[:2])
-            yield _of_targets(probabilities, targets)
+            return _of_targets(probabilities, self.targets[part])
+        return in_parts(answer, len(self.targets), at_most=max(1, self.batch_size // num_versions))
 
     def version(self, images):
         "These images, one for each of the question's, with the answer."
@@ -107,6 +112,14 @@ class Question:
         empty_image = torch.zeros_like(self.images[:1])
         probabilities = self.softmax(empty_image).expand(1, len(self.images), -1)
         return Version(empty_image.expand_as(self.images), _of_targets(probabilities, self.targets)[0])
+
+    def part(self, some):
+        "The question about a slice of the images."
+        if len(self.images[some]) == len(self.images): return self
+        logits = None if self.logits is None else self.logits[some]
+        part = replace(self, images=self.images[some], targets=self.targets[some], logits=logits)
+        vars(part)['private'] = self.private
+        return part
 
     def check_maps(self, maps):
         "Raise `CamError` unless there is a map for each image, at its size."
@@ -219,9 +232,11 @@ def rank_correlation(
 ) -> torch.Tensor:  # (N,) from -1 to 1; 0 where one of them is constant
     "Spearman's correlation with mean ranks for ties."
     def ranks(x): return (x[:, :, None] > x[:, None]).sum(2) + 0.5 * (x[:, :, None] == x[:, None]).sum(2)
-    first, second = (ranks(x) - ranks(x).mean(1, keepdim=True) for x in (first, second))
-    norms = first.norm(dim=1) * second.norm(dim=1)
-    return (first * second).sum(1) / norms.where(norms > 0, 1)
+    def correlation(part):
+        one, other = (ranks(x[part]) - ranks(x[part]).mean(1, keepdim=True) for x in (first, second))
+        norms = one.norm(dim=1) * other.norm(dim=1)
+        return (one * other).sum(1) / norms.where(norms > 0, 1)
+    return torch.cat([*in_parts(correlation, len(first))])
 
 # %% ../nbs/33_faithfulness.ipynb #c5ecb1d8
 @torch.no_grad()
@@ -291,17 +306,24 @@ BASELINES = {'random': random_maps, 'centre Gaussian': centre_gaussian}
 # %% ../nbs/33_faithfulness.ipynb #06eeee29
 LOWER_IS_BETTER = 'deletion', 'drop', 'randomization'  # the other scores are better when they are higher
 
-def score_maps(
-    question: Question,  # model, images and targets
-    maps: torch.Tensor,  # (N, H, W) from 0 to 1, at the size of the images
-    masks: torch.Tensor | None = None,  # bool (N, H, W), true on the object, where known
-) -> dict[str, torch.Tensor]:  # name of the score: its value for each image (N,)
-    "All scores of these maps."
+def _scores(question, maps, masks):
+    "All scores of a group of images."
     scores = dict(deletion=deletion(question, maps), insertion=insertion(question, maps))
     scores['drop'], scores['increase'] = drop_and_increase(question, maps)
     scores['road'] = road(question, maps)
     if masks is not None: scores |= dict(pointing=hits(maps, masks), energy=energy_inside(maps, masks))
     return {name: values.float() for name, values in scores.items()}
+
+def score_maps(
+    question: Question,  # model, images and targets
+    maps: torch.Tensor,  # (N, H, W) from 0 to 1, at the size of the images
+    masks: torch.Tensor | None = None,  # bool (N, H, W), true on the object, where known
+) -> dict[str, torch.Tensor]:  # name of the score: its value for each image (N,)
+    "All scores of these maps, for a hundred images after the other."
+    question.check_maps(maps)
+    def scores(part): return _scores(question.part(part), maps[part], None if masks is None else masks[part])
+    parts = list(in_parts(scores, len(maps), batch_size=100))
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 def _row(name, question, maps, masks):
     scores = score_maps(question, maps, masks)

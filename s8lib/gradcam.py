@@ -6,8 +6,8 @@ Docs: https://s8lib.github.io/s8lib/gradcam.html.md"""
 
 # %% auto #0
 __all__ = ['METHODS', 'Cams', 'Trial', 'scorecam', 'ablationcam', 'Forward', 'Method', 'by_gradient', 'by_activation', 'by_trial',
-           'layer_cams', 'cam', 'contrast', 'CamError', 'LayerError', 'NonFiniteError', 'TargetError', 'Layer',
-           'choose_layer', 'tokens_to_map']
+           'layer_cams', 'cam', 'contrast', 'join_cams', 'CamError', 'LayerError', 'NonFiniteError', 'TargetError',
+           'Layer', 'choose_layer', 'tokens_to_map']
 
 # %% ../nbs/31_gradcam.ipynb #81982b73
 from collections.abc import Callable, Iterator
@@ -27,6 +27,7 @@ from .formulas import (
 from .layers import (
     Layer, LayerError, NonFiniteError, check_images, choose_layer, find_layer, images_for,
     private_copy, record, tokens_to_map)
+from .memory import images_at_once, in_parts
 
 # %% ../nbs/31_gradcam.ipynb #5af8434c
 @dataclass(frozen=True, eq=False, repr=False)
@@ -40,6 +41,10 @@ class Cams:
     def blank(self) -> torch.Tensor:
         "Which maps have no positive evidence anywhere, bool (N, K)."
         return self.maps.amax((2, 3)) <= 0
+
+    def __getitem__(self, some) -> 'Cams':
+        "The maps of a slice of the images."
+        return replace(self, maps=self.maps[some], targets=self.targets[some])
 
     def upsample(
         self,
@@ -72,14 +77,20 @@ class Trial:
         "The K scores of logits (M, classes), as (M, K)."
         return logits.to(self.scores) @ self.scores.T
 
-    def logits_of_masked(self, masks):
-        "The logits (M, classes) of the image under masks (M, H, W)."
-        return torch.cat([self.model(self.image * part[:, None]) for part in masks.split(self.batch_size)])
+    def _for_each_channel(self, answer):
+        return torch.cat([*in_parts(answer, len(self.activations), self.batch_size)])
+
+    def logits_of_masked(self,
+        masks,  # from the activations of some channels (M, h, w) to masks (M, H, W)
+    ):
+        "The logits (channels, classes) of the image under the mask of each channel."
+        def answer(part): return self.model(self.image * masks(self.activations[part])[:, None])
+        return self._for_each_channel(answer)
 
     def logits_without_channels(self):
         "The logits (channels, classes) without each channel; raises `LayerError` if `reshape` copies."
         channels = torch.arange(len(self.activations), device=self.logits.device)
-        return torch.cat([self._without(part) for part in channels.split(self.batch_size)])
+        return self._for_each_channel(lambda part: self._without(channels[part]))
 
     def _without(self, channels):
         module = self.model.get_submodule(self.layer.name)
@@ -105,10 +116,11 @@ def _remove_channels(layer, channels, module, args, output):
 def scorecam(trial: Trial) -> torch.Tensor:  # weight of each channel (K, channels)
     "Channels weighed by the score of what they cover (Wang et al. 2020, eq. 3 and 8)."
     size = trial.image.shape[2:]
-    masks = F.interpolate(trial.activations[None], size=size, mode='bilinear', align_corners=False)[0]
-    low = masks.amin((1, 2), keepdim=True)
-    high = masks.amax((1, 2), keepdim=True)
-    masks = ((masks - low) / (high - low).where(high > low, 1)).to(trial.image)
+    def masks(activations):
+        masks = F.interpolate(activations[None], size=size, mode='bilinear', align_corners=False)[0]
+        low = masks.amin((1, 2), keepdim=True)
+        high = masks.amax((1, 2), keepdim=True)
+        return ((masks - low) / (high - low).where(high > low, 1)).to(trial.image)
     return trial.score(trial.logits_of_masked(masks)).softmax(0).T
 
 def ablationcam(trial: Trial) -> torch.Tensor:  # weight of each channel (K, channels)
@@ -205,27 +217,42 @@ def _method(name):
     except OptionError as error: raise CamError(str(error)) from None
 
 # %% ../nbs/31_gradcam.ipynb #cea9e1ac
+def _precise(images): return torch.autocast(images.device.type, enabled=False)
+
 @dataclass(frozen=True, eq=False)
 class _Explainer:
     "A private copy of a model, the layers to hear, and how to make maps of them."
     model: nn.Module     # private copy
     layers: list[Layer]  # by their names in the copy
     method: Method       # a row of `METHODS`
-    batch_size: int      # images in a forward
+    batch_size: int      # images in a forward; None until it is `fitted`
+
+    def hear(self, images):
+        "The images where the model is, their logits and what the layers give."
+        images = images_for(self.model, images)
+        names = [layer.name for layer in self.layers]
+        as_called = nullcontext() if self.method.gradient else _precise(images)
+        with torch.set_grad_enabled(self.method.gradient), as_called:
+            return images, *record(self.model, names, images.clone())  # the model may change it in place
 
     def maps(self, images, targets):
         "Raw maps (N, K, h, w) of each layer for one batch, after the ReLU; raises `NonFiniteError`."
-        images = images_for(self.model, images)
-        names = [layer.name for layer in self.layers]
-        precise = partial(torch.autocast, images.device.type, enabled=False)
-        with torch.set_grad_enabled(self.method.gradient):
-            with nullcontext() if self.method.gradient else precise():
-                heard = record(self.model, names, images.clone())  # the model may change its input in place
-            with precise(): maps = self.method.maps(self.forward(images, targets, *heard))
-        for name, layer_maps in zip(names, maps):
+        images, logits, outputs = self.hear(images)
+        with torch.set_grad_enabled(self.method.gradient), _precise(images):
+            maps = self.method.maps(self.forward(images, targets, logits, outputs))
+        for layer, layer_maps in zip(self.layers, maps):
             if layer_maps.isfinite().all(): continue
-            raise NonFiniteError(f'the maps of layer {name!r} are not finite; its numbers are too large')
+            raise NonFiniteError(f'the maps of layer {layer.name!r} are not finite: too large numbers')
         return [layer_maps.relu().float() for layer_maps in maps]
+
+    def fitted(self, images, targets):
+        "The same explainer with as many images in a forward as fit in memory, by what the first needs."
+        if self.batch_size: return self
+        trial = replace(self, batch_size=1)
+        if len(images) == 1 and self.method.gradient: return trial
+        def maps(part): return trial.maps(images[part], targets[part])
+        def forward(part): return trial.hear(images[part])  # which a trial of a channel makes again
+        return replace(self, batch_size=images_at_once(maps if self.method.gradient else forward, 100))
 
     def forward(self, images, targets, logits, outputs):
         "What was heard, checked and as a value; raises `LayerError`, `NonFiniteError` or `TargetError`."
@@ -253,11 +280,12 @@ def _class_indices(targets, num_images):
 
 def _forward_size(model, num_images, batch_size):
     "Images in a forward; raises `CamError` for fewer than 1, or for a model that mixes those of a batch."
-    if batch_size < 1: raise CamError(f'batch_size must be 1 or more, not {batch_size}')
+    if batch_size is not None and batch_size < 1:
+        raise CamError(f'batch_size must be 1 or more, not {batch_size}')
     for name, module in model.named_modules():
         by_batch = isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None
         if not by_batch: continue
-        if min(batch_size, num_images) == 1: return 1  # the trials of one image must not meet either
+        if 1 in (batch_size, num_images): return 1  # the trials of one image must not meet either
         raise CamError(f'layer {name!r} normalizes by its batch, so the map of an image depends on the '
                        'others; take batch_size=1, or running statistics')
     return batch_size
@@ -274,9 +302,10 @@ def _explain(model, images, targets, layers, method, batch_size):
     batch_size = _forward_size(model, len(images), batch_size)
     layers = _find_layers(model, images, layers)
     with torch.inference_mode(False), torch.enable_grad():
-        batches = zip(images.split(batch_size), targets.split(batch_size))
-        explainer = _Explainer(private_copy(model), layers, method, batch_size)
-        maps = [torch.cat(parts) for parts in zip(*(explainer.maps(*batch) for batch in batches))]
+        explainer = _Explainer(private_copy(model), layers, method, batch_size).fitted(images, targets)
+        def maps_of(part): return explainer.maps(images[part], targets[part])
+        parts = in_parts(maps_of, len(images), explainer.batch_size)
+        maps = [torch.cat(layer_maps) for layer_maps in zip(*parts)]
     targets = targets.to(maps[0].device)
     return [Cams(layer_maps, targets, layer.name) for layer, layer_maps in zip(layers, maps)]
 
@@ -287,7 +316,7 @@ def layer_cams(
     targets,                  # class indices (N,) or (N, K)
     layers: list,             # of `Layer`, module or name
     method: str = 'gradcam',  # a name in `METHODS`
-    batch_size: int = 100,    # images in a forward
+    batch_size: int = None,   # images in a forward; by default what fits 1 GiB, at most 100
 ) -> list[Cams]:              # one for each layer
     "Maps of several layers, from one forward and K backwards a batch; raises `CamError` for a wrong request."
     check_images(images)
@@ -300,7 +329,7 @@ def cam(
     targets,                  # class indices (N,) or (N, K)
     layer: Layer | nn.Module | str | None = None,  # layer, module or name; `choose_layer` if None
     method: str = 'gradcam',  # a name in `METHODS`
-    batch_size: int = 100,    # images in a forward
+    batch_size: int = None,   # images in a forward; by default what fits 1 GiB, at most 100
 ) -> Cams:                    # raw maps (N, K, h, w) and the name of the layer
     "A class activation map of each image for each of its targets; raises `CamError` for a wrong request."
     return layer_cams(model, images, targets, [layer], method, batch_size)[0]
@@ -312,7 +341,7 @@ def contrast(
     pairs,                    # the class to explain and the class it is held against (N, 2)
     layer: Layer | nn.Module | str | None = None,  # layer, module or name; `choose_layer` if None
     method: str = 'gradcam',  # a name in `METHODS`, of a row that contrasts
-    batch_size: int = 100,    # images in a forward
+    batch_size: int = None,   # images in a forward; by default what fits 1 GiB, at most 100
 ) -> Cams:                    # raw maps (N, 1, h, w); `targets` are the classes to explain
     "The map of the first logit minus the second; raises `CamError` for a wrong request."
     row = _method(method)
@@ -322,3 +351,10 @@ def contrast(
     if pairs.shape[1] != 2: raise TargetError('give two classes for each image: pairs of shape (N, 2)')
     cams, = _explain(model, images, pairs, [layer], replace(row, score=contrast_score), batch_size)
     return replace(cams, targets=cams.targets[:, :1])
+
+def join_cams(
+    parts: list[Cams],  # of one layer, for some images after others
+) -> Cams:
+    "The maps of several calls as those of one."
+    maps = torch.cat([part.maps for part in parts])
+    return replace(parts[0], maps=maps, targets=torch.cat([part.targets for part in parts]))

@@ -6,7 +6,7 @@ Docs: https://s8lib.github.io/s8lib/layers.html.md"""
 
 # %% auto #0
 __all__ = ['LayerError', 'NonFiniteError', 'private_copy', 'check_images', 'images_for', 'tokens_to_map', 'Layer', 'find_layer',
-           'record', 'choose_layer', 'CamError', 'TargetError']
+           'fitting', 'record', 'choose_layer', 'CamError', 'TargetError']
 
 # %% ../nbs/30_layers.ipynb #9dd872c2
 import copy
@@ -14,7 +14,7 @@ import difflib
 import weakref
 from collections import Counter
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from types import FunctionType
@@ -23,6 +23,7 @@ import torch
 from torch import nn
 
 from .formulas import CamError, TargetError
+from .predictions import MisfitError, logits_of, output_of
 
 # %% ../nbs/30_layers.ipynb #f0201692
 class LayerError(CamError):
@@ -183,10 +184,11 @@ def _check_heard(heard, names):
             raise LayerError(f'layer {name!r} returns its input, which the model changes afterwards; '
                              'choose the layer before or after it')
 
-def _check_logits(logits):
-    if isinstance(logits, torch.Tensor) and logits.ndim == 2: return
-    kind = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-    raise CamError(f'the model must return logits (N, classes) and gives {kind}; wrap it')
+@contextmanager
+def fitting():  # a context manager
+    "Say as a `CamError` that a model and its images do not fit."
+    try: yield
+    except MisfitError as error: raise CamError(str(error)) from error
 
 def record(
     model: nn.Module,      # private copy
@@ -199,9 +201,8 @@ def record(
         for name in names:
             hook = partial(_hear, heard, name)
             hooks.enter_context(model.get_submodule(name).register_forward_hook(hook))
-        logits = model(images)
+        with fitting(): logits = logits_of(model, images)
     _check_heard(heard, names)
-    _check_logits(logits)
     return logits, [heard[name][0] for name in names]
 
 # %% ../nbs/30_layers.ipynb #1333980d
@@ -215,7 +216,8 @@ def _map_sizes(model, image):
         if is_map: sizes[name] = output.shape[2:]
     for name, module in model.named_modules():
         if name: module.register_forward_hook(partial(note, name))
-    with torch.inference_mode(False), torch.no_grad(): model(images_for(model, image))
+    with torch.inference_mode(False), torch.no_grad(), fitting():
+        output_of(model, images_for(model, image))
     return {name: size for name, size in sizes.items() if calls[name] == 1}
 
 def choose_layer(
