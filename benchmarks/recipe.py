@@ -20,9 +20,10 @@ from s8lib.batches import make_train_loader
 from s8lib.compute import pick_compile, pick_compute, seed_everything
 from s8lib.data import stratified_split
 from s8lib.datasets import load_dataset
+from s8lib.fitting import fit
 from s8lib.options import RECIPES, Options, make_model
 from s8lib.predictions import MirrorAveraged
-from s8lib.training import Trainer, fit, make_trainer
+from s8lib.training import Trainer, make_trainer
 
 PLAIN = dict(recipe='assignment', optimizer='sgd', learning_rate=.01, schedule='constant')
 SMOOTH = PLAIN | dict(learning_rate=.05, schedule='one-cycle', label_smoothing=.1)

@@ -34,7 +34,8 @@ from s8lib.batches import EpochBatches, make_train_loader
 from s8lib.compute import Compute, pick_compile, pick_compute, seed_everything
 from s8lib.data import ImageSet
 from s8lib.options import Options, load_splits, make_model
-from s8lib.training import fit, make_trainer
+from s8lib.fitting import fit
+from s8lib.training import make_trainer
 from s8lib.transforms import albumentations_pipeline, normalize
 
 TRAINING = dict(recipe='assignment', optimizer='sgd', learning_rate=.01, schedule='constant')

@@ -9,16 +9,18 @@ __all__ = ['draw_figures', 'write_report']
 
 # %% ../nbs/43_report.ipynb #01e245e0
 import base64
+from io import BytesIO
 from pathlib import Path
 
 import torch
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from . import __version__
+from .core import DataError, visible
 from .explanation import Explanation
 from .plots import plot_history
 from .predictions import class_accuracy, confusion_matrix
-from .storage import load_predictions
+from .storage import SaveError, Store, write_file
 from .tensorboard import flatten_config
 
 # %% ../nbs/43_report.ipynb #d9792d91
@@ -85,21 +87,29 @@ def draw_figures(
 # %% ../nbs/43_report.ipynb #3a911360
 def _save_pictures(figures, folder):
     "Save each figure as a PNG file, and return what the page needs: its width and the file as text."
-    folder.mkdir(parents=True, exist_ok=True)
+    if folder.is_symlink(): raise DataError(f'{folder} is a link to elsewhere; remove it')
+    try: folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error: raise SaveError(f'{folder} cannot be made ({error})') from error
     pictures = {}
     for name, figure in figures.items():
-        path = folder / f'{name}.png'
-        figure.savefig(path, dpi=2 * figure.dpi)
-        data = base64.b64encode(path.read_bytes()).decode()
+        png = BytesIO()
+        figure.savefig(png, dpi=2 * figure.dpi)
+        write_file(folder / f'{name}.png', png.getvalue())
+        data = base64.b64encode(png.getvalue()).decode()
         pictures[name] = dict(width=round(figure.bbox.width), data=data)
     return pictures
 
 def _is_kept(predictions, folder):
-    "Whether the folder holds these very predictions."
-    path = folder / 'predictions.safetensors'
-    return path.is_file() and torch.equal(load_predictions(path).logits, predictions.logits)
+    "Whether the folder is a run that holds these very predictions."
+    try: kept = Store(folder / 'checkpoints').newest().read('predictions.safetensors')
+    except DataError: return False
+    return torch.equal(kept['logits'], predictions.logits)
 
 # %% ../nbs/43_report.ipynb #19449c2b
+def _visible(value):
+    "A value as the page may hold it; markup of the template's own stays."
+    return visible(value, keep='\n') if type(value) is str else value
+
 def _values(explanation, history, config):
     "The numbers and words of the page, by their names in the template."
     predictions = explanation.predictions
@@ -123,10 +133,10 @@ def write_report(
     folder = Path(folder)
     pictures = _save_pictures(figures or draw_figures(explanation, history), folder / 'figures')
     environment = Environment(loader=PackageLoader('s8lib', ''), autoescape=True, undefined=StrictUndefined,
-                              trim_blocks=True, lstrip_blocks=True)
+                              finalize=_visible, trim_blocks=True, lstrip_blocks=True)
     values = _values(explanation, history, config)
     is_kept = _is_kept(explanation.predictions, folder)
     text = environment.get_template('report.html').render(values, pictures=pictures, is_kept=is_kept)
     page = folder / 'report.html'
-    page.write_text(text, encoding='utf-8')
+    write_file(page, text.encode())
     return page

@@ -9,6 +9,8 @@ __all__ = ['flatten_config', 'join_event_files', 'TensorBoardLog']
 
 # %% ../nbs/41_tensorboard.ipynb #4bc43415
 import os
+import stat
+from functools import wraps
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -16,7 +18,9 @@ from tensorboard.backend.event_processing.event_file_loader import RawEventFileL
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
-from .training import Listener
+from .core import visible
+from .fitting import Listener
+from .storage import warn, write_file
 
 # %% ../nbs/41_tensorboard.ipynb #d2e75bc4
 def _tag(
@@ -34,8 +38,9 @@ def flatten_config(
     "A configuration as TensorBoard can show it."
     flat = {}
     for name, value in config.items():
-        if isinstance(value, dict): flat |= flatten_config(value, f'{prefix}{name}.')
-        else: flat[f'{prefix}{name}'] = value if isinstance(value, (bool, int, float, str)) else str(value)
+        name = prefix + visible(name)
+        if isinstance(value, dict): flat |= flatten_config(value, f'{name}.')
+        else: flat[name] = value if isinstance(value, (bool, int, float)) else visible(value, keep='\n')
     return flat
 
 # %% ../nbs/41_tensorboard.ipynb #1fdae8cb
@@ -43,30 +48,76 @@ def _whole_records(path):
     "Bytes of an event file without a half record at its end; a record (TFRecord) has 16 beside its data."
     return sum(16 + len(record) for record in RawEventFileLoader(str(path)).Load())
 
+def _event_files(folder):
+    "The event files of one run, in the order in which they were written; no links, no folders."
+    paths = Path(folder).glob('events.out.tfevents.*')
+    return sorted(path for path in paths if stat.S_ISREG(path.lstat().st_mode))
+
 def join_event_files(
     paths: list,  # event files of one run; the first stays
 ):
-    "Append the later event files to the first, and remove them."
+    "Append the later event files to the first, all in one piece, and remove them."
     first, *later = paths
-    for path in later:
-        os.truncate(first, _whole_records(first))
-        with first.open('ab') as file: file.write(path.read_bytes())
-        path.unlink()
+    if not later: return
+    for path in paths: os.truncate(path, _whole_records(path))
+    write_file(first, b''.join(path.read_bytes() for path in paths))
+    for path in later: path.unlink()
 
 # %% ../nbs/41_tensorboard.ipynb #c721afc3
+def _take_back(folder, sizes):
+    "Cut the event files of a run to the sizes that they had, and remove those that are newer."
+    for path in _event_files(folder):
+        if path.name not in sizes: path.unlink()
+    kept = {}
+    for name, num_bytes in sizes.items():
+        if folder / name in _event_files(folder): kept[name] = num_bytes
+        elif kept: kept[next(reversed(kept))] += num_bytes  # joined
+    for name, num_bytes in kept.items():
+        os.truncate(folder / name, min(num_bytes, (folder / name).stat().st_size))
+
+def _tolerant(write):
+    "Let a method of the log warn and do nothing more once the log cannot be written."
+    @wraps(write)
+    def tolerant(self, *arguments, **options):
+        if self.is_broken: return
+        try: return write(self, *arguments, **options)
+        except Exception as error:  # of the disk, of TensorBoard itself, or of a name that is no UTF-8
+            self.is_broken = True
+            warn(f"TensorBoard's log cannot be written ({error}); it ends here")
+    return tolerant
+
 class TensorBoardLog(Listener):
     "One run's event file, for TensorBoard to read while it is being written."
     def __init__(self,
-        folder: str | Path,  # of the run; made if it is not there
+        folder: str | Path,     # of the run; made if it is not there
+        position: dict = None,  # of `position`: go on there, and forget what was logged later
     ):
+        self.num_steps = position['steps'] if position else 0
+        self.is_broken = False
+        self.files = []
+        self._open(folder, position)
+
+    @_tolerant
+    def _open(self, folder, position):
+        if position: _take_back(Path(folder), position['bytes'])
+        before = _event_files(folder)
         self.writer = SummaryWriter(str(folder))
-        self.files = sorted(Path(folder).glob('events.out.tfevents.*'))
-        self.num_steps = 0
+        self.files = before + [path for path in _event_files(folder) if path not in before]
+
+    def position(self) -> dict:  # bytes of each file by its name, and steps
+        "Where the log is; all that was logged before is in its files."
+        self._flush()
+        sizes = {path.name: path.stat().st_size for path in self.files if path.exists()}
+        return dict(bytes=sizes, steps=self.num_steps)
+
+    @_tolerant
+    def _flush(self): self.writer.flush()
 
     def __enter__(self): return self
 
     def __exit__(self, *error): self.close()
 
+    @_tolerant
     def close(self):
         "Write what is waiting, and join the file to those of earlier sessions."
         self.writer.close()
@@ -76,15 +127,21 @@ class TensorBoardLog(Listener):
     def step(self, step):
         "Log the loss and the learning rate of a step, as `step/loss` and `step/learning_rate`."
         self.num_steps += 1  # of the whole run; a step's own number begins anew in each epoch
+        self._log_step(step)
+
+    @_tolerant
+    def _log_step(self, step):
         self.writer.add_scalar('step/loss', step.loss, self.num_steps)
         self.writer.add_scalar('step/learning_rate', step.learning_rate, self.num_steps)
 
+    @_tolerant
     def epoch(self, row, tests):
         "Log the values of one epoch, as `loss/train`, `accuracy/test`, `epoch/seconds` and so on."
         for name, value in row.items():
             if name != 'epoch': self.writer.add_scalar(_tag(name), value, row['epoch'])
         self.writer.flush()
 
+    @_tolerant
     def figure(self,
         tag: str,         # name of the picture
         figure: Figure,   # matplotlib figure, such as that of `plot_mistakes`
@@ -94,6 +151,7 @@ class TensorBoardLog(Listener):
         self.writer.add_figure(tag, figure, number)
         self.writer.flush()
 
+    @_tolerant
     def hyperparameters(self,
         config: dict,   # names to values, perhaps nested
         results: dict,  # what they led to, such as {'accuracy': .93}; logged as `result/<name>`
