@@ -9,6 +9,7 @@ __all__ = ['CHANGEABLE', 'Run', 'read_config', 'check_images', 'open_run', 'Star
            'resumed_options', 'check_versions']
 
 # %% ../nbs/44_runs.ipynb #01ee64ff
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -149,6 +150,17 @@ def _images_of(options, config):
              for split in ('train', 'test')]
     return train_set.with_stats(stats[0]), test_set.with_stats(stats[1])
 
+@contextmanager
+def _with_way_out(store):
+    "Say in an error that there is an older save to go on from, if there is."
+    try: yield
+    except DataError as error:
+        try: older, newer = store.newest_whole()
+        except DataError: raise error from None
+        if not newer: raise
+        raise DataError(f'{error}; save {older.number} before it is whole: `s8lib resume` goes on from there '
+                        'to the same end') from error
+
 def open_run(
     folder: str | Path,        # of a run
     data_dir: str = None,      # where the images are now, if they have moved; they are loaded
@@ -156,12 +168,14 @@ def open_run(
     load_images: bool = False,  # from where the run had them; else `run.train` and `run.test` are None
 ) -> Run:                      # as `train` returned it
     "Open a saved run. Raises `DataError` for a folder that is not a run, or whose files are damaged."
-    save = _store_of(folder).newest()
-    config, options, kind = read_config(save)
-    if 'model.safetensors' not in save:
-        raise DataError(f'no epoch of the run in {folder} was finished; `s8lib resume {folder}` goes on')
-    model = _model_of(options, kind, save.read('model.safetensors'))
-    history, predictions = _read_tested(save, config, kind)
+    store = _store_of(folder)
+    with _with_way_out(store):
+        save = store.newest()
+        config, options, kind = read_config(save)
+        if 'model.safetensors' not in save:
+            raise DataError(f'no epoch of the run in {folder} was finished; `s8lib resume {folder}` goes on')
+        model = _model_of(options, kind, save.read('model.safetensors'))
+        history, predictions = _read_tested(save, config, kind)
     if data_dir: options = replace(options, data_dir=str(data_dir))
     images = _images_of(options, config) if load_images or data_dir else (None, None)
     model = Compute(pick_device(device)).place(model).eval()
