@@ -23,7 +23,7 @@ from faults.kill import the_run
 EVERY = 50
 NEVER = 10**9
 STEPS = 125  # of an epoch of 2,000 images in batches of 16
-PAIRS = 7
+PAIRS = 3
 MOST_COST = .01
 MOST_SECONDS = 3.
 
