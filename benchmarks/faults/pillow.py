@@ -87,7 +87,7 @@ def plan(short): return [f'{number:02}' for number in range(SHORT if short else 
 def run(place: Place, names: list):
     "Nothing where the images cannot be had."
     source = place.data_dir or (None if place.short else fetch(place.work))  # in short nothing is downloaded
-    if source is None: return print('pillow: skipped, its test images are not here: pass --data-dir', flush=True)
+    if source is None: return print('pillow: skipped, no test images: pass --data-dir', flush=True)
     paths = sorted(path for path in source.rglob('*') if path.is_file() and not path.name.startswith('.'))
     def one(trial, server):
         part = paths[int(trial.name)::MOST_TRIALS]
