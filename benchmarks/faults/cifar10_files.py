@@ -113,7 +113,7 @@ def archives() -> dict:
     good = archive(MEMBERS)
     plain = gzip.decompress(good)
     return {
-        'upwards': archive(['../executed', *MEMBERS]), 'absolute': archive(['/tmp/executed', *MEMBERS]),
+        'upwards': archive(['../executed', *MEMBERS]), 'absolute': archive(['/executed', *MEMBERS]),
         'only upwards': archive([f'../{name}' for name in MEMBERS]),
         'symbolic links': _linked(tarfile.SYMTYPE, '/etc/passwd'),
         'hard links': _linked(tarfile.LNKTYPE, '/etc/passwd'),
