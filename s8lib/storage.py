@@ -16,7 +16,7 @@ import stat
 import uuid
 import warnings
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -119,6 +119,11 @@ def _is_entry(entry):
     kinds = {name: type(value) for name, value in entry.items()} if isinstance(entry, dict) else {}
     return kinds == _ENTRY and _FILE.fullmatch(entry['file']) is not None
 
+def _facts_of(path):
+    "What changes when a file is written to or replaced."
+    facts = path.stat()
+    return facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns
+
 @dataclass(frozen=True)
 class Save:
     "One state of a store. Each file is checked when it is read; `DataError` names one that does not belong."
@@ -127,6 +132,7 @@ class Save:
     identity: str  # that all saves of a store share
     facts: dict    # what was said of this state
     files: dict    # name to its entry: file, sha256, bytes
+    checked: dict = field(default_factory=dict, compare=False, repr=False)  # path to its facts when it was whole
 
     def __contains__(self, name): return name in self.files
 
@@ -140,10 +146,13 @@ class Save:
             path = self.folder / entry['file']
             with _readable(path):
                 check_plain_file(path)
+                facts = _facts_of(path)
+                if self.checked.get(path) == facts: continue
                 is_whole = path.stat().st_size == entry['bytes'] and _sha256(path) == entry['sha256']
             if not is_whole:
                 raise DataError(f'{path} does not have the SHA-256 that its manifest states: '
                                 'it was damaged or changed; restore it from a copy')
+            self.checked[path] = facts
 
     def read(self,
         name: str,  # of a file, such as 'model.safetensors'
