@@ -259,7 +259,7 @@ def compare_removals(case):
     (drops, roads), = in_grad_cam([DropInConfidence(), ROADCombined(PERCENTILES)], case)
     return {'torchcam drop': largest(summary['avg_drop'], drop.mean()),
             'torchcam increase': largest(summary['conf_increase'], rose.float().mean()),
-            'grad-cam drop': largest(drops, drop * case.question().whole.probabilities),
+            'grad-cam drop': largest(drops, drop * case.question().whole.scores),
             'grad-cam ROAD': largest(roads, scores_of(road, case)[0])}
 
 

@@ -55,7 +55,7 @@ ROWS = dict(
 
 def load_images(data_dir, num_images, valid):
     "The images that are trained on, and those that are tested."
-    train_set, test_set = load_dataset('folder' if data_dir else 'shapes', data_dir)
+    train_set, _, test_set = load_dataset('folder' if data_dir else 'shapes', data_dir)
     if valid: train_set, test_set = stratified_split(train_set, .5, 0)
     if 0 < num_images < len(train_set):
         train_set = stratified_split(train_set, num_images / len(train_set), 0)[1]

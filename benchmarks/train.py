@@ -157,7 +157,8 @@ class AugmentedImages(Dataset):
 def plain_loader(job):
     "PyTorch's `DataLoader` as tutorials have it."
     options = job.options
-    pipeline = albumentations_pipeline(options.augmentation, job.train_set.stats, job.train_set.image_size)
+    size = job.train_set.image_size
+    pipeline = albumentations_pipeline(options.augmentation(size), job.train_set.stats, size)
     return DataLoader(AugmentedImages(job.train_set, pipeline), options.batch_size, shuffle=True,
                       num_workers=options.workers, pin_memory=job.on_gpu)
 

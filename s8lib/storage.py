@@ -132,7 +132,7 @@ class Save:
     identity: str  # that all saves of a store share
     facts: dict    # what was said of this state
     files: dict    # name to its entry: file, sha256, bytes
-    checked: dict = field(default_factory=dict, compare=False, repr=False)  # path to its facts when it was whole
+    checked: dict = field(default_factory=dict, compare=False, repr=False)  # path to facts when it was whole
 
     def __contains__(self, name): return name in self.files
 

@@ -77,11 +77,14 @@ def process_pages():
     texts = {path: relink(path.read_text(encoding='utf-8')) for path in PAGES.rglob('*.ipynb')}
     for path, text in texts.items(): path.write_text(polish(text), encoding='utf-8')
 
+FOLDERS = {'how-to': 'How to', 'tutorials': 'Tutorials'}
+
 def sidebar() -> list:
-    "The pages in reading order, the tutorials in a part of their own."
-    names = [str(page(path).with_suffix('.ipynb')) for path in notebooks()]
-    tutorials = [name for name in names if '/' in name]
-    return names[:-len(tutorials)] + [dict(section='Tutorials', contents=tutorials)] if tutorials else names
+    "The pages in reading order, each folder in a part of its own."
+    names = [page(path).with_suffix('.ipynb') for path in notebooks()]
+    parts = {folder: [str(name) for name in names if name.parts[:-1] == (folder,)] for folder in FOLDERS}
+    return ([str(name) for name in names if len(name.parts) == 1]
+            + [dict(section=FOLDERS[folder], contents=contents) for folder, contents in parts.items()])
 
 def configure():
     "Complete `_quarto.yml` with what `pyproject.toml` and the notebooks say."

@@ -62,7 +62,7 @@ def mutated_image(draw: random.Random) -> bytes:
 
 def read_images(folder: str, key: str, count: int) -> dict:
     "Mutated image files, one by one."
-    from s8lib.image_files import read_image
+    from s8lib.image_files import Reading, read_image
     path = Path(folder) / 'input.png'
     trial = Trial(key)
     watch = Watch([folder])
@@ -71,13 +71,14 @@ def read_images(folder: str, key: str, count: int) -> dict:
         read_image(path)
     for number in range(count):
         path.write_bytes(mutated_image(random.Random(f'{key} {number}')))
-        _ask(trial, watch, f'image {key} {number}', lambda: read_image(path, 32))
+        _ask(trial, watch, f'image {key} {number}', lambda: read_image(path, Reading(32)))
     return trial.row()
 
 
 def read_folders(folder: str, key: str, count: int) -> dict:
     "The same in a folder of images, fifty at a time."
-    from s8lib.datasets import image_folder
+    from s8lib.image_files import Reading
+    from s8lib.image_folder import image_folder
     root = Path(folder) / 'images'
     trial = Trial(key)
     watch = Watch([folder])
@@ -89,9 +90,9 @@ def read_folders(folder: str, key: str, count: int) -> dict:
             is_good = place < 30 or number < 0
             path.write_bytes(encoded('PNG') if is_good
                              else mutated_image(random.Random(f'{key} {number} {place}')))
-        if number < 0: image_folder(root, 'train', 32, cache=False)
+        if number < 0: image_folder(root, 'train', Reading(32), cache=False)
         else: _ask(trial, watch, f'folder {key} {number}',
-                   lambda: image_folder(root, 'train', 32, cache=False))
+                   lambda: image_folder(root, 'train', Reading(32), cache=False))
     trial.outcomes = Counter({outcome: 50 * times for outcome, times in trial.outcomes.items()})
     return trial.row()
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from faults.cifar10_files import MEMBERS, archive, archives, fitting, good_batch, pickles
 from faults.damage import forge
+from faults.own_decode import own_decode
 from faults.strange_files import FILES, TEXTS, encoded
 from faults.strange_values import NAMES, VALUES, good_set, image_sets
 
@@ -26,11 +27,10 @@ class Wrong(Exception):
 
 
 def plain_pixels(path: Path, size: int = 32) -> np.ndarray:
-    "A file as plain Pillow decodes it, palettes by way of RGBA."
-    from PIL import Image
-    with Image.open(path) as file:
-        image = file.convert('RGBA').convert('RGB') if file.mode == 'P' else file.convert('RGB')
-    return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC))
+    "A file as it is decoded without the library, on white, the middle of it at a size."
+    from PIL import Image, ImageOps
+    return np.asarray(ImageOps.fit(Image.fromarray(own_decode(path, 'white')), (size, size),
+                                   Image.Resampling.BICUBIC))
 
 
 def make_folder(folder: Path, classes: tuple = ('a', 'b')) -> Path:
@@ -45,12 +45,13 @@ def make_folder(folder: Path, classes: tuple = ('a', 'b')) -> Path:
 
 def ask_file(folder, name):
     "A hostile file, the last among good ones of its class."
-    from s8lib.datasets import image_folder
+    from s8lib.image_files import Reading
+    from s8lib.image_folder import image_folder
     path = make_folder(folder) / 'train/b' / ('zz ' + name)
     os.chdir(path.parent)
     FILES[name](path)
     yield
-    image_set = image_folder(folder, 'train', 32, cache=False)
+    image_set = image_folder(folder, 'train', Reading(32), cache=False)
     yield
     if len(image_set) == 2 * GOOD_FILES:  # by a suffix that is none of an image, or kept out
         if image_set.skipped or path.suffix not in ('.png', '.jpg'): return 'kept out'
@@ -228,7 +229,8 @@ def _with_bytes(cases): return [name for name, content in cases.items() if isins
 
 
 def _caches():
-    return [f'{which} is {kind}' for which in ('manifest.json', 'images.safetensors') for kind in CACHES]
+    names = ('manifest.json', 'images.json', 'images.u8', 'checked.json')
+    return [f'{which} is {kind}' for which in names for kind in CACHES]
 
 
 def _options():

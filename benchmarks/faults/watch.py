@@ -22,6 +22,7 @@ PROGRAMS = ('subprocess.Popen', 'os.system', 'os.exec', 'os.posix_spawn', 'os.sp
 SOCKETS = ('socket.connect', 'socket.bind', 'socket.sendto', 'socket.getaddrinfo', 'socket.gethostbyname',
            'urllib.Request', 'ftplib.connect', 'http.client.connect', 'smtplib.connect')
 SYSTEM_FILES = ('/dev/null', '/proc/self/', '/proc/meminfo', '/proc/cpuinfo', '/proc/stat', '/etc/localtime',
+                '/sys/fs/cgroup/',
                 '/usr/share/zoneinfo/')
 LOOPBACK = ('127.', 'localhost', '::1')
 

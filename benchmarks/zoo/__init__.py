@@ -1,0 +1,1 @@
+"Other people's models, judged without this library's own algorithms: see `benchmarks/models.py`."
