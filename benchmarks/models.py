@@ -37,8 +37,9 @@ NOTE = ('Each model is in training mode, with a frozen parameter and a gradient 
         'and is explained by `cam(model, images, classes)`. *Right*: a fixed output of the layer makes the '
         'logits of all images the same (all evidence goes through the layer), the gradient agrees with '
         'central differences of the logits in float64, the map agrees with plain loops over activations and '
-        'gradients to 1e-3 of its peak in float32 (*rounded*: to 1e-6 in float64 only), a patch that is '
-        'changed changes the cell where it is, and model, modes, hooks, buffers and gradients are as before. '
+        'gradients to 1e-3 of its peak in float32 (*rounded*: to 1e-6 in float64 only), where the '
+        'map is read from tokens or from channels that come last, a changed quarter of the image changes its '
+        'quarter of the map most, and model, modes, hooks, buffers and gradients are as before. '
         '*Blank*: the oracle finds no positive evidence either.')
 
 

@@ -19,6 +19,7 @@ from fastcore.docments import docments
 from . import __version__
 from .core import S8Error, at_least, visible
 from .gradcam import METHODS, Request
+from .image_folder import SkippedImages
 from .main import explain, open_run, save_report, train
 from .options import GROUPS, Options
 from .predictions import class_accuracy
@@ -67,7 +68,7 @@ def _add_resume(parser):
 def _add_explain(parser):
     _add_run(parser)
     parser.add_argument('photos', nargs='*', metavar='PHOTO', help='new images, or one folder of them')
-    for name in ('data_dir', 'device'): _add_option(parser, name, _FIELDS[name].default)
+    for name in ('data_dir', 'labels', 'device'): _add_option(parser, name, _FIELDS[name].default)
     _add_report(parser)
 
 # %% ../nbs/71_command.ipynb #b17a2e64
@@ -122,17 +123,20 @@ def _train(report, source=None, run=None, **given):
     run = train(**given, resume=run, announce=_print)
     if run: _report(run, **report)  # the first process of torchrun writes and prints
 
-def _explain(report, run, photos, data_dir, device):
+def _explain(report, run, photos, data_dir, labels, device):
     "Report on a run anew, or print what it says of photos and draw where it looks."
-    run = open_run(run, data_dir, device, load_images=not photos)
+    run = open_run(run, data_dir, device, load_images=not photos, labels=labels)
     if not photos: return _report(run, **report)
     del report['num_mistakes']
-    explanation = explain(run, photos[0] if len(photos) == 1 else photos, **report)
+    warnings.simplefilter('ignore', SkippedImages)  # all of them are printed
+    images = run.read(photos[0] if len(photos) == 1 else photos)
+    explanation = explain(run, images, **report)
     picture = BytesIO()
     explanation.plot_cams().savefig(picture)
     page = run.folder / 'photos.png'
     write_file(page, picture.getvalue())
-    _print(*str(explanation.answers).splitlines(), f'Maps: {page}')
+    left_out = [f'Left out: {path}: {reason}' for path, reason in images.skipped if reason != 'is hidden']
+    _print(*str(explanation.answers).splitlines(), *left_out, f'Maps: {page}')
 
 def main(
     arguments: list = None,  # words of the command line; by default those that the shell passed

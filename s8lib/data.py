@@ -128,10 +128,12 @@ def _label_remedy(labels):
     if labels.dtype.kind in 'bf': return 'pass labels.astype(int) if each is the place of a class in classes'
     return 'pass [classes.index(label) for label in labels] if they are names of classes'
 
+def _check_label_kind(labels, split):
+    if labels.ndim == 1 and labels.dtype.kind in 'iu': return
+    raise DataError(f'labels of the {split} split must be whole numbers (N,), not '
+                    f'{labels.dtype} {labels.shape}; {_label_remedy(labels)}')
+
 def _check_labels(labels, num_images, num_classes, split):
-    if labels.ndim != 1 or labels.dtype.kind not in 'iu':
-        raise DataError(f'labels of the {split} split must be whole numbers (N,), not '
-                        f'{labels.dtype} {labels.shape}; {_label_remedy(labels)}')
     if len(labels) != num_images:
         raise DataError(f'the {split} split has {num_images} images but {len(labels)} labels')
     low = labels.min()
@@ -182,9 +184,12 @@ class ImageSet:
         images = _array(self.images, f'images of the {self.split} split')
         classes = _names(self.classes, 'classes')
         _check_images(images, self.split)
+        if self.is_labelled: _check_label_kind(self._label_array(), self.split)
         if classes or self.is_labelled: _check_classes(classes)
         values = dict(images=images, classes=classes) | self._extras(images.shape)
         for name, value in values.items(): object.__setattr__(self, name, value)  # the class is frozen
+
+    def _label_array(self): return _array(self.labels, f'labels of the {self.split} split')
 
     def _extras(self, shape):
         "What not every set has, checked against the shape of the images."
@@ -193,7 +198,7 @@ class ImageSet:
         if self.stats is not None: _check_stats(self.stats, shape[3], self.split)
         values = dict(names=names)
         if self.is_labelled:
-            labels = _array(self.labels, f'labels of the {self.split} split')
+            labels = self._label_array()
             _check_labels(labels, shape[0], len(_names(self.classes, 'classes')), self.split)
             values['labels'] = labels.astype(np.int64)
         if self.masks is not None:
@@ -300,7 +305,9 @@ def stratified_split(
         members = np.flatnonzero(image_set.labels == label)
         count = max(1, round(fraction * len(members)))
         if count == len(members):
-            raise OptionError(f'class {image_set.classes[label]!r} has {len(members)} images; '
-                              f'a fraction of {fraction} leaves none to train on')
+            plural = 's' if len(members) > 1 else ''
+            raise OptionError(f'class {image_set.classes[label]!r} has {len(members)} image{plural}; '
+                              f'a fraction of {fraction} leaves none to train on: '
+                              'add images, or remove the class')
         held_out[keyed_generator(seed, label, *b'split').permutation(members)[:count]] = True
     return image_set.subset(np.flatnonzero(~held_out)), image_set.subset(np.flatnonzero(held_out), 'valid')

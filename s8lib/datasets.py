@@ -182,14 +182,14 @@ class Inventory(list):
     "A list of `InventoryRow` that shows as a table."
     def cells(self):
         "The texts of header and rows."
-        rows = [[visible(value) for value in row._replace(count=f'{row.count:,}' if row.count else '')]
+        rows = [[row.split, row.outcome, f'{row.count:,}' if row.count else '', row.kind, row.example]
                 for row in self]
-        return [['split', 'outcome', 'kind', 'files', 'example'], *rows]
+        return [['split', 'outcome', 'files', 'kind', 'example'], *[[*map(visible, row)] for row in rows]]
 
     def __repr__(self):
         cells = self.cells()
-        widths = [max(map(len, column)) for column in zip(*cells)]
-        return '\n'.join('  '.join(map(str.ljust, row, widths)).rstrip() for row in cells)
+        widths = [max(map(len, column)) for column in zip(*cells)][:3]  # kinds are as long as sentences
+        return '\n'.join('  '.join([*map(str.ljust, row, widths), *row[3:]]).rstrip() for row in cells)
 
     def _repr_html_(self):
         header, *rows = [[escape(text) for text in row] for row in self.cells()]

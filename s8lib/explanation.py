@@ -16,18 +16,18 @@ from fastcore.meta import delegates
 from matplotlib.figure import Figure
 from torch import nn
 
-from .answers import Answers, ask, class_names, image_names
-from .core import DataError, OptionError
+from .answers import Answers, ask, class_names, image_names, problem_of
+from .core import DataError, OptionError, at_least, choose, visible
 from .data import ImageSet
 from .gradcam import Cams, Request, cam, contrast, join_cams
 from .evidence import choose_layer
-from .interface import Interface
+
 from .layers import find_layer
 from .memory import in_parts
 from .plots import plot_cams, plot_confusion, plot_maps, plot_mistakes
 from .predictions import Mistakes, Predictions, confusion_matrix, misclassified, predict
 from .preprocessing import preprocessing_of
-from .scores import Score, as_score
+from .scores import CamError, Score, as_score, class_score
 from .sources import image_set as make_image_set
 from .transforms import model_inputs
 from .untouched import images_for, untouched
@@ -45,6 +45,7 @@ class Explanation:
     contrast_cams: Cams = None    # (M, 1) maps, of the first logit minus the second; None where there is none
     answers: Answers = None       # about the M images: their names, their logits
     request: Request = Request()  # of the maps, with the layer by name
+    notes: tuple = ()             # sentences: what was guessed about the images
 
     @property
     def classes(self) -> tuple: return (self.answers or self.predictions).classes
@@ -62,7 +63,8 @@ class Explanation:
         if self.mistakes is not None:
             wrong = int((~self.predictions.correct).sum())
             count = f'{len(self):,} of {wrong:,} mistakes in {len(self.predictions):,} images'
-        return f'Explanation({count}' + f', by {self.request.method}: {self.cams}' * bool(self.cams) + ')'
+        maps = f', by {self.request.method}: {self.cams}' * bool(self.cams)
+        return '\n'.join([f'Explanation({count}{maps})', *self.notes])
 
     def _labelled(self):
         if self.mistakes is None: raise OptionError(_UNLABELLED)
@@ -79,30 +81,47 @@ class Explanation:
         pairs = _runners_up(self.answers) if self.mistakes is None else self.mistakes
         names = self.mistakes is None and [name.rpartition('/')[2] for name in self.answers.names]
         titles = names or [f'number {number}' for number in pairs.index.tolist()]
-        if self.cams is None or _are_of(self.cams, pairs):
-            rival = 'runner-up' if self.mistakes is None else 'true'
+        rival = 'runner-up' if self.mistakes is None else 'true'
+        if self.cams is None or as_score(self.request.score) in (class_score, _SIDED):
             return plot_cams(self.images, self.cams, pairs, self.classes, self.contrast_cams, rival, titles)
-        headings = [f'for {as_score(self.request.score).name}'] * self.cams.maps.shape[1]
-        return plot_maps(self.images, self.cams, titles, headings)
+        return plot_maps(self.images, self.cams, titles, self._headings(rival))
+
+    def _headings(self, rival):
+        "What each map is of, where it is no map of a class."
+        name = as_score(self.request.score).name
+        count = self.cams.maps.shape[1]
+        is_for_each = self.cams.targets is not None and count == 2
+        return [f'{name},\n{which}' for which in ('predicted', rival)] if is_for_each else [name] * count
 
 def _runners_up(answers):
     "For each image the likeliest class and the next one, as if the next one were true."
-    values, places = answers.probabilities.topk(2)
+    places = answers.logits.topk(2).indices
+    values = answers.probabilities.gather(1, places)
     return Mistakes(torch.arange(len(answers)), places[:, 1], places[:, 0], values[:, 1], values[:, 0])
 
 def _pairs(chosen): return torch.stack([chosen.predicted, chosen.true], 1)
 
-def _are_of(cams, chosen):
-    "Whether there is a map for each of the two classes."
-    return cams.targets is not None and torch.equal(cams.targets.cpu(), _pairs(chosen))
-
 # %% ../nbs/52_explanation.ipynb #ae6f14ac
+def _classes_of(model, labels):
+    "The names that the model has for its classes, if the labels are some of them, else None."
+    known = class_names(model)
+    labels = labels.tolist() if hasattr(labels, 'tolist') else labels
+    if not known or not isinstance(labels, (list, tuple)): return None
+    return known if all(isinstance(label, str) and label in known for label in labels) else None
+
+def _known(image_set):
+    "The set. Raises `DataError` where it is not known what the model takes of it."
+    if image_set.inputs is not None or image_set.stats is not None: return image_set
+    raise DataError('it is not known how the model wants these images: pass preprocess=, which makes its '
+                    'input of a photo, or an image set with_stats that normalize it')
+
 def _subject(model, images, labels, preprocess):
     "Network, set, and a run's predictions on its test set. Raises `OptionError` where a part is missing."
     if isinstance(model, nn.Module):
         if images is None: raise OptionError('a network has no images: pass them as well, or an image_set')
         if preprocess is None and not isinstance(images, ImageSet): preprocess = preprocessing_of(model)
-        return model, make_image_set(images, labels, preprocess=preprocess), None
+        classes = _classes_of(model, labels)
+        return model, _known(make_image_set(images, labels, classes, preprocess=preprocess)), None
     if not all(hasattr(model, part) for part in ('model', 'test', 'predictions')):
         raise OptionError(f'explain takes a network or a run, not a value of type {type(model).__name__}')
     run = model
@@ -111,19 +130,31 @@ def _subject(model, images, labels, preprocess):
     return run.model, images if isinstance(images, ImageSet) else run.read(images, labels), None
 
 # %% ../nbs/52_explanation.ipynb #dd72aefd
+def _are_numbers(names): return names == tuple(map(str, range(len(names))))
+
+def _first_of(names): return ', '.join(map(visible, names[:3])) + ', …' * (len(names) > 3)
+
 def _with_names(image_set, model, num_classes):
-    "The set with the names that the model has for its classes, where its own are mere numbers."
-    numbers = tuple(map(str, range(len(image_set.classes))))
-    are_numbers = image_set.is_labelled and image_set.classes == numbers
-    if not are_numbers or len(numbers) > num_classes: return image_set
-    return replace(image_set, classes=class_names(model, num_classes))
+    "The set with its classes in the order of the model's; with a note where these have other names."
+    own = image_set.classes
+    names = class_names(model, num_classes)
+    if _are_numbers(own) and 0 < len(own) <= len(names): return replace(image_set, classes=names)
+    if own == names or _are_numbers(own) or _are_numbers(names): return image_set
+    if not set(own) <= set(names):
+        note = (f'the model calls its classes {_first_of(names)}, and the set {_first_of(own)}: it was '
+                'assumed that both count them in the same order')
+        return replace(image_set, notes=(*image_set.notes, note))
+    places = np.array([names.index(name) for name in own])
+    labels = places[image_set.labels] if image_set.is_labelled else None
+    return replace(image_set, labels=labels, classes=names)
 
 _FIRST = slice(0, 1)
 
 def _num_logits(model, image_set, interface):
-    "How many logits the model gives for the first image. Raises `MisfitError` for no answer."
-    images = images_for(model, model_inputs(image_set, _FIRST))
-    with torch.no_grad(): return interface[_FIRST](model, images).shape[1]
+    "How many logits the model gives. Raises `MisfitError` for no answer, or inputs of other images."
+    images = images_for(model, model_inputs(image_set, slice(0, 2)))
+    interface.check(model, images)
+    with torch.no_grad(): return interface[_FIRST](model, images[:1]).shape[1]
 
 def _side(output, targets, whole): return output * (2 * targets - 1)
 
@@ -142,22 +173,23 @@ def _with_layer(request, model, image_set, place, interface):
     image = model_inputs(image_set, [place])
     return replace(request, layer=choose_layer(model, image, interface=interface[torch.tensor([place])]))
 
-def _maps(model, image_set, chosen, request, interface):
+def _maps(model, image_set, chosen, request, interface, num_logits):
     "For each chosen image the maps of two classes (M, 2), and those of their difference where there are any."
     pairs = _pairs(chosen) if as_score(request.score).needs_targets else None
     has_contrast = request.score is None and request.row.any_score
+    targets = pairs if pairs is None or request.row.any_score else pairs.clamp(max=num_logits - 1)
     def maps_of(part):
         places = chosen.index[part]
         images = model_inputs(image_set, places)
-        asked = vars(request) | dict(inputs=interface[places].inputs)
-        maps = [cam(model, images, pairs if pairs is None else pairs[part], **asked)]
+        asked = vars(request) | dict(inputs=interface[places])
+        maps = [cam(model, images, targets if targets is None else targets[part], **asked)]
         del asked['score']
         if has_contrast: maps.append(contrast(model, images, pairs[part], **asked))
         return maps
     maps = [join_cams(parts) for parts in zip(*in_parts(maps_of, len(chosen), request.batch_size, 100))]
+    if targets is not pairs: maps = [replace(maps[0], targets=pairs)]  # one logit has two sides and one map
     return maps if has_contrast else [*maps, None]
 
-# %% ../nbs/52_explanation.ipynb #0c36768c
 def _check_same(predictions, image_set):
     "Raise `OptionError` for predictions that are not about this set."
     is_same = image_set.is_labelled and tuple(predictions.classes) == image_set.classes
@@ -175,20 +207,34 @@ def _chosen(model, image_set, predictions, interface, **which):
     mistakes = misclassified(predictions, **which)
     names = image_names(image_set)
     names = tuple(names[place] for place in mistakes.index.tolist())
-    return predictions, mistakes, Answers(predictions.logits[mistakes.index], predictions.classes, names)
+    several = problem_of(model).startswith('multi')
+    answers = Answers(predictions.logits[mistakes.index], predictions.classes, names, several)
+    sure = answers.probabilities.gather(1, _pairs(mistakes))
+    mistakes = replace(mistakes, predicted_confidence=sure[:, 0], true_confidence=sure[:, 1])
+    return predictions, mistakes, answers
+
+def _check_asked(model, request, num_mistakes, order):
+    "Raise `OptionError` or `CamError` for what cannot be asked of this model."
+    at_least(1, num_mistakes=num_mistakes)
+    choose(order, dict.fromkeys(('loss', 'confidence', 'index')), 'order')
+    if request.score is not None or problem_of(model) != 'regression': return
+    raise CamError('the model is a regression and its numbers are no classes; say score=regression(0)')
 
 def _explain(model, image_set, predictions, request, interface, **which):
     "The explanation of a network that may be run and hooked."
     num_logits = _num_logits(model, image_set, interface)
-    if num_logits == 1 and request.score is None: request = replace(request, score=_SIDED)
-    if predictions is None: image_set = _with_names(image_set, model, num_logits)
+    if num_logits == 1 and request.row.any_score and request.score is None:
+        request = replace(request, score=_SIDED)
+    if predictions is None or tuple(predictions.classes) != image_set.classes:
+        image_set = _with_names(image_set, model, max(2, num_logits))
     predictions, chosen, answers = _chosen(model, image_set, predictions, interface, **which)
     maps = None, None
     if len(chosen):
         request = _with_layer(request, model, image_set, int(chosen.index[0]), interface)
-        maps = _maps(model, image_set, chosen, request, interface)
+        maps = _maps(model, image_set, chosen, request, interface, num_logits)
     images = image_set.images[chosen.index.numpy()]  # NumPy takes a tensor of one number for a number
-    return Explanation(predictions, None if predictions is None else chosen, images, *maps, answers, request)
+    mistakes = None if predictions is None else chosen
+    return Explanation(predictions, mistakes, images, *maps, answers, request, image_set.notes)
 
 @delegates(Request)
 def explain(
@@ -204,7 +250,8 @@ def explain(
     "Choose mistakes, and map their evidence. Raises an `S8Error` for a model, images or a request that fail."
     request = Request(**request)
     model, image_set, of_run = _subject(model, images, labels, preprocess)
-    interface = Interface(request.output, request.inputs).for_images(len(image_set))
+    interface = request.interface(len(image_set))
+    _check_asked(model, request, num_mistakes, order)
     request = _by_name(request, model)
     predictions = of_run if predictions is None else predictions
     which = dict(num_mistakes=num_mistakes, order=order)

@@ -25,7 +25,7 @@ from .gradcam import Cams, cam
 from .interface import Interface, logits_of
 from .layers import Layer, NonFiniteError, find_layer, fitting
 from .memory import in_parts
-from .methods import METHODS, forward_size
+from .methods import METHODS, check_inputs, forward_size
 from .scores import CamError, Score, TargetError, as_score, class_indices, probability
 from .untouched import check_images, images_for, proven_copy
 
@@ -59,7 +59,10 @@ def score_to_follow(
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Question:
-    "How high is a score in versions of each image? Asked of a private copy."
+    """How high is a score in versions of each image? Asked of a private copy.
+
+    A model with a single logit has one target, 0: the class that the logit speaks for, and its probability is
+    the sigmoid."""
     model: nn.Module                          # from images to logits; it is not touched
     images: torch.Tensor                      # normalized (N, C, H, W), on the model's device
     targets: torch.Tensor | None = None       # classes (N,), for a score that needs them
@@ -83,8 +86,10 @@ class Question:
 
     @cached_property
     def private(self) -> nn.Module:
-        "The copy that is asked."
-        return proven_copy(self.model, self.images, self.interface)
+        "The copy that is asked; raises `CamError` for inputs that are no rows of images."
+        private = proven_copy(self.model, self.images, self.interface)
+        check_inputs(private, self.images, self.interface)
+        return private
 
     def scored(self, logits, targets):
         "The score of each image (N,); raises `NonFiniteError` for NaN, or a score that is not finite."
@@ -188,12 +193,13 @@ def insertion(
 def drop_and_increase(
     question: Question,  # model, images and targets
     maps: torch.Tensor,  # (N, H, W) from 0 to 1, at the size of the images
-) -> tuple[torch.Tensor, torch.Tensor]:  # relative drop (N,), lower is better, and whether it rose (N,)
-    "Average drop and increase in confidence, for each image (Chattopadhay et al. 2018, sec. 5.1)."
+) -> tuple[torch.Tensor, torch.Tensor]:  # relative drop (N,), lower is better, and 1 where it rose (N,)
+    "Drop and increase in confidence (Chattopadhay et al. 2018, sec. 5.1); NaN where the score is below 0."
     question.check_maps(maps)
     before = question.whole.scores
     after = question.version(question.images * maps[:, None]).scores
-    return ((before - after) / before.where(before > 0, 1)).clamp(min=0), after > before
+    drop = ((before - after) / before.where(before > 0, 1)).clamp(min=0)
+    return tuple(values.where(before >= 0, torch.nan) for values in (drop, (after > before).to(drop)))
 
 # %% ../nbs/47_faithfulness.ipynb #5ecc0e3a
 def _conjugate_gradients(product, right):
@@ -273,7 +279,7 @@ def maps_for(
     model: nn.Module | None = None,  # by default that of the question
 ) -> Cams:                           # (N, 1, h, w)
     "The maps that a question is about."
-    asked = dict(output=question.interface.output, inputs=question.interface.inputs)
+    asked = dict(inputs=question.interface)
     if question.targets is None: asked['score'] = question.score
     if question.batch_size == 1: asked['batch_size'] = 1
     return cam(model or question.model, question.images, question.targets, layer, method, **asked)

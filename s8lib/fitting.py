@@ -22,6 +22,7 @@ from .core import OptionError, at_least
 from .data import ImageSet
 from .distributed import share_buffers
 from .interrupts import interruptible
+from .optimizers import training_mode
 from .options import Options, make_model
 from .predictions import NonFiniteLogits
 from .progress import duration, long_run_notice, note, progress_bar
@@ -246,13 +247,17 @@ class Cost(NamedTuple):
     device: str   # 'cuda', 'mps' or 'cpu'
 
     def __str__(self):
-        times = [f'{seconds:.0f} s' if seconds < 90 else duration(seconds)
-                 for seconds in (self.epoch, self.total)]
-        return f'an epoch takes about {times[0]} on {self.device}, {self.epochs} epochs {times[1]}'
+        epochs = '1 epoch' if self.epochs == 1 else f'{self.epochs} epochs'
+        return f'an epoch takes {_about(self.epoch)} on {self.device}, {epochs} {_about(self.total)}'
+
+def _about(seconds):
+    "A measured time in words."
+    if seconds < 1: return 'under a second'
+    return 'about ' + (f'{seconds:.0f} s' if seconds < 90 else duration(seconds))
 
 def _seconds_an_image(trainer, loader, seconds):
     "The time of a training image, measured for some seconds after a first step."
-    trainer.network.train()
+    training_mode(trainer.network, trainer.frozen)
     num_images = started = 0
     while True:
         for x, y in loader:

@@ -18,13 +18,13 @@ import torch.nn.functional as F
 from fastcore.meta import delegates
 from torch import nn
 
-from .core import OptionError, choose
+from .core import OptionError, S8Error, choose
 from .evidence import Flow, choose_layer, layers_on_path
-from .interface import Interface
+from .interface import MODEL_ERRORS, Interface
 from .layers import (
-    Layer, LayerError, NonFiniteError, check_logits, find_layer, recording, tokens_to_map)
-from .memory import images_at_once, in_parts
-from .methods import METHODS, Forward, Method, Setting, forward_size
+    Layer, LayerError, NonFiniteError, check_logits, find_layer, plain_name, recording, tokens_to_map)
+from .memory import images_at_once, in_parts, is_about_memory
+from .methods import METHODS, Forward, Method, Setting, check_inputs, forward_size
 from .scores import CamError, Score, TargetError, as_score, class_indices, contrast_score
 from .untouched import check_images, images_for, untouched
 
@@ -92,7 +92,7 @@ class Request:
     reshape: Callable | None = None       # from the layer's output to maps (N, C, h, w)
     score: Score | str | Callable = None  # a score, a name in `SCORES`, or a function of the output
     output: str | int | Callable = None   # which part of what the model returns: key, place or function
-    inputs: Mapping | tuple = ()          # what the model takes beside the images, by name or in order
+    inputs: Mapping | tuple | Interface = ()  # what the model takes beside the images, see `Interface`
     batch_size: int = None                # images in a forward; by default what fits 1 GiB, at most 100
 
     @property
@@ -104,7 +104,25 @@ class Request:
         if not row.any_score: raise CamError(f'{self.method} explains no other score; choose gradcam, say')
         return replace(row, score=as_score(self.score))
 
+    def interface(self,
+        num_images: int,  # of the images that are explained
+    ) -> Interface:
+        "How the model is asked; raises `CamError` for inputs that are known to be of other images."
+        known = isinstance(self.inputs, Interface)
+        interface = (self.inputs if known else Interface(self.output, self.inputs)).for_images(num_images)
+        if any(interface.per_image) and interface.num_images != num_images:
+            raise CamError(f'inputs for {interface.num_images} images, and there are {num_images}')
+        return interface if self.output is None else replace(interface, output=self.output)
+
 # %% ../nbs/46_gradcam.ipynb #cea9e1ac
+def _map_of(layer, output):
+    "The output as a map; raises `LayerError`, also where the layer's `reshape` fails."
+    try: return layer.as_map(output)
+    except MODEL_ERRORS as error:
+        if isinstance(error, S8Error) or is_about_memory(error): raise
+        what = f'the reshape of layer {layer.name!r} makes no map of shape {tuple(output.shape)}'
+        raise LayerError(f'{what}: {error!r}') from error
+
 def _precise(images): return torch.autocast(images.device.type, enabled=False)
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +145,7 @@ class _Explainer:
             heard = recording(setting.model, names, copies, setting.interface)
             with as_called: logits, outputs = stack.enter_context(heard)
             layers = [layer.fitted(output, images) for layer, output in zip(setting.layers, outputs)]
-            activations = [layer.as_map(output.detach()) for layer, output in zip(layers, outputs)]
+            activations = [_map_of(layer, output.detach()) for layer, output in zip(layers, outputs)]
             forward = replace(setting, layers=layers), images, self.targets_for(part, logits), logits, outputs
             with _precise(images): yield Forward(*forward, activations)
 
@@ -142,7 +160,8 @@ class _Explainer:
         with self.heard(part) as forward:
             _check_one_map_an_image(forward)
             maps = self.method.maps(forward)
-        names = [layer.name for layer in forward.setting.layers][-len(maps):]  # of those refined, the deepest
+        names = [layer.name for layer in forward.setting.layers]
+        if self.method.refines: names = [', '.join(names)]
         for name, layer_maps in zip(names, maps):
             if layer_maps.isfinite().all(): continue
             raise NonFiniteError(f'the maps of layer {name!r} are not finite: too large numbers')
@@ -171,13 +190,13 @@ def _check_one_map_an_image(forward):
 _all_ = ['CamError', 'LayerError', 'NonFiniteError', 'TargetError', 'Layer', 'choose_layer', 'tokens_to_map',
          'METHODS']
 
-def _path_to(deep, model, images, interface):
-    "The layers that all evidence for a layer goes through, and the layer itself at the end."
+def _in_order(layers, model, images, interface):
+    "The layers, first to last; a single one after those that all evidence for it goes through."
+    names = [plain_name(passage.name) for passage in Flow(model, images, interface).passages]
+    if len(layers) > 1: return sorted(layers, key=lambda layer: [*names, layer.name].index(layer.name))
     path = {layer.name: layer for layer in layers_on_path(model, images, interface)}
-    passages = Flow(model, images, interface).passages
-    names = [passage.name.replace('_orig_mod.', '') for passage in passages]
-    place = names.index(deep.name) if deep.name in names else 0
-    return [*(path[name] for name in names[:place] if name in path), deep]
+    place = names.index(layers[0].name) if layers[0].name in names else 0
+    return [*(path[name] for name in names[:place] if name in path), *layers]
 
 def _find_layers(model, at_rest, images, layers, request, interface):
     "The layers by their names; raises `LayerError` for the same layer twice, or none."
@@ -186,19 +205,20 @@ def _find_layers(model, at_rest, images, layers, request, interface):
         return choose_layer(at_rest, images, interface=interface)
     layers = [find(layer) for layer in layers]
     if request.reshape is not None: layers = [replace(layer, reshape=request.reshape) for layer in layers]
-    if request.row.refines and len(layers) == 1: return _path_to(*layers, at_rest, images, interface)
     names = [layer.name for layer in layers]
-    if names and len(set(names)) == len(names): return layers
-    raise LayerError(f'give one or more different layers, not {names}')
+    if not names or len(set(names)) < len(names):
+        raise LayerError(f'give one or more different layers, not {names}')
+    return _in_order(layers, at_rest, images, interface) if request.row.refines else layers
 
 def _explain(model, images, targets, layers, request):
     "A `Cams` for each layer, with a graph of its own whatever the caller's grad mode."
     method = request.row
     check_images(images)
     if targets is not None: targets = class_indices(targets, len(images))
-    interface = Interface(request.output, request.inputs).for_images(len(images))
+    interface = request.interface(len(images))
     batch_size = forward_size(model, len(images), request.batch_size)
     with torch.inference_mode(False), torch.enable_grad(), untouched(model, images, interface) as at_rest:
+        check_inputs(at_rest, images, interface)
         layers = _find_layers(model, at_rest, images, layers, request, interface)
         setting = Setting(at_rest, layers, method.score, interface, batch_size)
         explainer = _Explainer(setting, method, images, targets).fitted()
@@ -235,7 +255,10 @@ def cam(
     method: str = 'gradcam',  # a name in `METHODS`
     **kwargs,                 # the rest of a `Request`
 ) -> Cams:                    # raw maps (N, K, h, w) and the name of the layer
-    "A class activation map of each image for each of its targets; raises `CamError` for a wrong request."
+    """A class activation map of each image for each of its targets; raises `CamError` for a wrong request.
+
+    A model with a single logit has one target, 0: the class that the logit speaks for. For the other class
+    take target 0 and `score='negative'`."""
     layers = layer if isinstance(layer, (list, tuple)) else [layer]
     cams = _explain(model, images, targets, layers, Request(layer, method, **kwargs))
     return cams[0] if len(cams) == 1 else mean_cams(cams)

@@ -123,16 +123,16 @@ BAD_IMAGES = dict(skip=False, stop=True)  # whether the first bad file is an err
 @dataclass(frozen=True)
 class Reading:
     "How image files become arrays. Raises `OptionError` for a value that cannot be used."
-    size: int = None               # height and width of every image; None: as it is in its file
+    size: int | tuple = None       # side of every image, or (height, width); None: as it is in its file
     fit: str = 'crop'              # other proportions: 'crop' the middle, 'pad' with background, or 'stretch'
     background: str = 'white'      # behind what is transparent or padded: 'white', 'black' or 'grey'
     bad_images: str = 'skip'       # leave out files that cannot be used, and warn; or 'stop' at the first
     max_pixels: int = MAX_PIXELS   # in one file
 
     def __post_init__(self):
-        for name in ('size', 'max_pixels'):
-            value = getattr(self, name)
-            if name == 'size' and value is None: continue
+        sides = self.size if isinstance(self.size, tuple) and len(self.size) == 2 else (self.size,)
+        numbers = [('size', side) for side in sides if self.size is not None]
+        for name, value in (*numbers, ('max_pixels', self.max_pixels)):
             if not isinstance(value, Integral) or isinstance(value, bool):
                 raise OptionError(f'{name} must be a whole number, not {value!r}')
             at_least(1, **{name: value})
@@ -187,24 +187,26 @@ def _opaque(image, background):
 
 # %% ../nbs/13_image_files.ipynb #12bdac60
 def _padded(image, size, background):
-    "The whole image in the middle of a square."
-    scale = size / max(image.size)
-    width, height = (max(1, round(side * scale)) for side in image.size)
-    square = Image.new('RGB', (size, size), BACKGROUNDS[background])
-    small = image.resize((width, height), Image.Resampling.BICUBIC)
-    square.paste(small, ((size - width) // 2, (size - height) // 2))
-    return square
+    "The whole image in the middle of a canvas of this width and height."
+    scale = min(wanted / side for wanted, side in zip(size, image.size))
+    inner = tuple(max(1, round(side * scale)) for side in image.size)
+    canvas = Image.new('RGB', size, BACKGROUNDS[background])
+    small = image.resize(inner, Image.Resampling.BICUBIC)
+    canvas.paste(small, tuple((wanted - side) // 2 for wanted, side in zip(size, inner)))
+    return canvas
 
 _FITTED = dict(crop='cropped', pad='padded', stretch='stretched')
 
 def _fitted(image, reading):
     "An RGB image at the size that is asked for, and what was done."
-    size = reading.size
-    if size is None or image.size == (size, size): return image, []
-    words = ['resized'] if image.width == image.height else ['resized', _FITTED[reading.fit]]
+    if reading.size is None: return image, []
+    size = reading.size[::-1] if isinstance(reading.size, tuple) else (reading.size, reading.size)
+    if image.size == size: return image, []
+    is_alike = image.width * size[1] == image.height * size[0]
+    words = ['resized'] if is_alike else ['resized', _FITTED[reading.fit]]
     if reading.fit == 'pad': return _padded(image, size, reading.background), words
-    if reading.fit == 'stretch': return image.resize((size, size), Image.Resampling.BICUBIC), words
-    return ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC), words
+    if reading.fit == 'stretch': return image.resize(size, Image.Resampling.BICUBIC), words
+    return ImageOps.fit(image, size, Image.Resampling.BICUBIC), words
 
 # %% ../nbs/13_image_files.ipynb #5c9e2c93
 def _is_moving(image):
@@ -244,5 +246,6 @@ def read_shape(
 ) -> tuple:                        # height and width, of the upright image
     "The size that an image's file states. Raises `DataError`, which begins with the path."
     with _opened(path, max_pixels) as image:
-        is_lying = image.format in ('JPEG', 'MPO', 'WEBP') and _orientation(image) in (5, 6, 7, 8)
+        is_stated = image.format in ('JPEG', 'MPO', 'WEBP') or image.format == 'PNG' and 'exif' in image.info
+        is_lying = is_stated and _orientation(image) in (5, 6, 7, 8)
         return image.size if is_lying else image.size[::-1]

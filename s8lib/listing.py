@@ -13,6 +13,7 @@ import csv
 import os
 from collections import Counter
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
@@ -137,6 +138,17 @@ def _step_down(folders, folder):
     is_shell = len(inner) == 1 and not images and not _split_of(inner[0]) and folders.level(inner[0])[0]
     return _step_down(folders, inner[0]) if is_shell else folder
 
+def _check_for_kinds(folders, place, inner):
+    "Raise `DataError` for folders that all hold no images, and two or more of them the same folders."
+    names = {folder: tuple(each.name for each in folders.level(folder)[0]) for folder in inner}
+    if any(folders.level(folder)[1] or not names[folder] for folder in inner): return
+    twin, count = Counter(names.values()).most_common(1)[0]
+    if count < 2 or len(twin) < 2: return
+    alike = [folder for folder in inner if names[folder] == twin]
+    raise DataError(f'{" and ".join(folder.name for folder in alike)} in {place} hold the same folders '
+                    f'({", ".join(twin[:5])}), which look like the classes; pass the folder of the images, '
+                    f'such as data_dir={alike[0]}, or labels=FILE, a table of path,label')
+
 def _check_classes(folders, place, members):
     "Raise `DataError` for classes that are none."
     inner, images = folders.level(place)
@@ -146,6 +158,7 @@ def _check_classes(folders, place, members):
     below = [each for folder in inner for each in folders.level(folder)[0]]
     if below and all(map(_split_of, below)) and not any(folders.level(folder)[1] for folder in inner):
         raise DataError(f'{place} holds <class>/<split>, such as {folders.name(below[0])}; {_EXPECTED}')
+    _check_for_kinds(folders, place, inner)
     empty = [folder.name for folder in inner if not members[folder.name]]
     if empty:
         reasons = Counter(reason for path, reason in folders.skipped if path.split('/')[-2:-1] == empty[:1])
@@ -219,10 +232,14 @@ def _read_table(file):
     return header, rows[1:]
 
 def _check_header(file, header):
-    "Raise `DataError` for columns that are missing, twice there, or unknown."
-    fit = sorted(header) in (sorted(_COLUMNS[:2]), sorted(_COLUMNS))
-    if not fit: raise DataError(f'{file} has the columns {", ".join(header) or "(none)"}; expected are path, '
-                                'label and, if you like, split')
+    "Raise `DataError` for columns that are missing, twice there, or perhaps misspelt."
+    missing = [name for name in _COLUMNS if name not in header]
+    others = [name for name in header if name not in _COLUMNS]
+    twice = any(header.count(name) > 1 for name in _COLUMNS)
+    misspelt = any(get_close_matches(name, missing) for name in others)
+    if not twice and not misspelt and not {'path', 'label'} & set(missing): return
+    raise DataError(f'{file} has the columns {", ".join(header) or "(none)"}; expected are path, '
+                    'label and, if you like, split')
 
 def _path_below(folder, text):
     "A path of a table as a path below the folder; None for one that is not."
@@ -235,7 +252,7 @@ def _read_row(file, folder, header, number, row):
     "Path, label and split of a row. Raises `DataError` with its line."
     where = f'{file}, line {number}'
     if len(row) != len(header): raise DataError(f'{where}: {len(row)} values for {len(header)} columns')
-    values = {name: value.strip() for name, value in zip(header, row)}
+    values = {name: value.strip() for name, value in zip(header, row) if name in _COLUMNS}
     empty = [name for name, value in values.items() if not value]
     if empty: raise DataError(f'{where}: {empty[0]} is empty')
     path = _path_below(folder, values['path'])
@@ -288,6 +305,8 @@ def _list_table(file, root):
         if folders.name(path) not in labels: folders.skip(path, f'is not in {Path(file).name}')
     passed = sorted(each for each in folders.skipped if not _is_same(root / each[0], file))
     skipped = dict.fromkeys(names, ()) | {names[0]: tuple(passed)}
+    ignored = ', '.join(name for name in _read_table(file)[0] if name not in _COLUMNS)
+    if ignored: notes = (*notes, f'these columns of {Path(file).name} were not read: {ignored}')
     return Listing(root, samples, skipped, notes)
 
 def list_images(
@@ -312,8 +331,9 @@ def _held_out(samples, fraction, seed):
         members = list(members)
         count = max(1, round(fraction * len(members)))
         if count == len(members):
-            raise OptionError(f'class {label!r} has {len(members)} images; '
-                              f'test_fraction={fraction} leaves none to train on')
+            plural = 's' if len(members) > 1 else ''
+            raise OptionError(f'class {label!r} has {len(members)} image{plural}; test_fraction={fraction} '
+                              'leaves none to train on: add images, or remove the class')
         chosen = set(keyed_generator(seed, number, *b'test').permutation(len(members))[:count].tolist())
         for place, sample in enumerate(members): (held if place in chosen else kept).append(sample)
     return tuple(kept), tuple(held)

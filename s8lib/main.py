@@ -37,7 +37,7 @@ from .predictions import predict
 from .processes import run_in_processes
 from .report import draw_figures, write_report
 from .records import RunRecord, describe_run, new_folder
-from .runs import Run, check_images, check_versions, open_run
+from .runs import Run, absolute, check_images, check_versions, open_run
 from .runs import read_config, read_starting_point, resumed_options, take_up
 from .sources import image_set
 from .storage import Store
@@ -65,6 +65,13 @@ def _told_size(options, train_set):
     if not options.size and 'resized' in train_set.converted: wish = 'suggested; pass a size for another'
     return f'{"×".join(map(str, train_set.image_size))}, {wish}'
 
+def _told_source(options):
+    "The folder or table of the images, from the current folder where it lies below it; or the dataset."
+    place = options.data_dir or options.labels
+    if not place: return options.dataset
+    nearby = os.path.relpath(place)
+    return place if nearby.startswith(os.pardir) else nearby
+
 def describe_start(
     options: Options,     # filled in
     compute: Compute,     # what the training runs on
@@ -78,7 +85,7 @@ def describe_start(
     cost = estimate_cost(options, train_set, compute, sum(map(len, tests.values())))
     inventory = str(take_inventory(*sets.values())).splitlines()
     return [*inventory * (options.dataset == 'folder'),
-            f'Images:   {", ".join(counts)}; {options.data_dir or options.labels or options.dataset}',
+            f'Images:   {", ".join(counts)}; {_told_source(options)}',
             f'Classes:  {len(train_set.classes)}: {names}',
             f'Size:     {_told_size(options, train_set)}',
             f'Network:  {options.model}, width {options.width}, {options.stem} stem',
@@ -204,10 +211,12 @@ def _train_in_processes(options, *arguments):
     return replace(run, options=replace(run.options, executor=options.executor))
 
 # %% ../nbs/70_main.ipynb #f07c12c6
-def _source(dataset, data_dir):
-    "Name of a dataset and folder: what is no name, but is a folder, is a folder of images."
+def _source(dataset, data_dir, labels):
+    "Dataset and paths from the root: a folder may stand in the place of a name, a table is of a folder."
     is_folder = data_dir is None and str(dataset) not in DATASETS and Path(dataset).expanduser().is_dir()
-    return ('folder', str(dataset)) if is_folder else (dataset, data_dir)
+    if is_folder: data_dir = dataset
+    if is_folder or labels and dataset == 'shapes': dataset = 'folder'
+    return dataset, data_dir and absolute(data_dir), labels and absolute(labels)
 
 @delegates(Options)
 def train(
@@ -220,10 +229,10 @@ def train(
 ) -> Run:                          # with its images; None in the other processes of torchrun
     "Train a ResNet, save the run in `run.folder`. Raises an `S8Error`; with `processes`, a `WorkerError`."
     start = None
-    dataset, data_dir = _source(dataset, data_dir)
-    given = kwargs | dict(data_dir=data_dir)
+    dataset, *places = _source(dataset, data_dir, kwargs.get('labels'))
+    given = kwargs | dict(zip(('data_dir', 'labels'), places))
     if dataset != 'shapes': given |= dict(dataset=dataset)
-    if resume is None: options = Options(dataset, data_dir, **kwargs).filled()
+    if resume is None: options = Options(**dict(dataset=dataset) | given).filled()
     else:
         start = read_starting_point(resume)
         options = resumed_options(start, given)

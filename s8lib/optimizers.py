@@ -6,7 +6,7 @@ Docs: https://s8lib.github.io/s8lib/optimizers.html.md"""
 
 # %% auto #0
 __all__ = ['QUINTIC', 'NEWTON_SCHULZ_STEPS', 'OPTIMIZERS', 'LEARNING_RATES', 'SCHEDULES', 'orthogonalize', 'Muon', 'MuonWarning',
-           'scale_free_filters', 'make_optimizer', 'make_schedule']
+           'frozen_modules', 'training_mode', 'scale_free_filters', 'make_optimizer', 'make_schedule']
 
 # %% ../nbs/30_optimizers.ipynb #0a745335
 import warnings
@@ -127,6 +127,21 @@ def _is_scale_free(node, used_by):
     return node in used_by and all(is_normed(user) for user in used_by[node])
 
 # %% ../nbs/30_optimizers.ipynb #bf940635
+def frozen_modules(
+    model: nn.Module,  # any network
+) -> list:             # the modules that are in evaluation mode; none where the model is so as a whole
+    "What its owner froze: modules in evaluation mode, such as a BatchNorm, in a model in training mode."
+    return [module for module in model.modules() if not module.training] if model.training else []
+
+def training_mode(
+    model: nn.Module,   # put into training mode
+    frozen: list = (),  # its modules that stay in evaluation mode
+) -> nn.Module:         # the model
+    "Training mode, but for what is frozen."
+    model.train()
+    for module in frozen: module.training = False
+    return model
+
 @contextmanager
 def _untouched_training_mode(model):
     "Training mode inside the block; afterwards modes, buffers and random numbers are as before."
@@ -135,7 +150,7 @@ def _untouched_training_mode(model):
     devices = {weight.device.index or 0 for weight in model.parameters() if weight.device.type == 'cuda'}
     try:
         with torch.random.fork_rng(devices), torch.enable_grad():
-            yield model.train()
+            yield training_mode(model, frozen_modules(model))
     finally:
         for module, mode in modes.items(): module.training = mode
         with torch.no_grad():

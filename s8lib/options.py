@@ -119,6 +119,9 @@ class Options:
         _check_types(given)
         _check_choices(given)
         _check_numbers(given)
+        if self.class_weights == self.sampler == 'balanced':
+            raise OptionError("class_weights='balanced' and sampler='balanced' correct the same thing twice: "
+                              'take one of them')
         Augmentation(**{name: given[name] for name in _AUGMENTATION if name in given})
 
     def filled(self,

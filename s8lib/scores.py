@@ -6,8 +6,8 @@ Docs: https://s8lib.github.io/s8lib/scores.html.md"""
 
 # %% auto #0
 __all__ = ['class_score', 'negative_score', 'contrast_score', 'finer_score', 'ACTIVATIONS', 'LOG_ACTIVATIONS', 'SCORES',
-           'TargetError', 'class_indices', 'Score', 'logit', 'regression', 'mean_score', 'probability',
-           'log_probability', 'cosine_similarity', 'as_score']
+           'TargetError', 'class_indices', 'Score', 'logit', 'regression', 'probability', 'log_probability',
+           'cosine_similarity', 'as_score', 'mean_score']
 
 # %% ../nbs/41_scores.ipynb #db83cb0e
 from collections.abc import Callable
@@ -19,7 +19,9 @@ from operator import add
 import torch
 import torch.nn.functional as F
 
-from .core import OptionError, choose
+from .core import OptionError, S8Error, choose
+from .interface import MODEL_ERRORS
+from .memory import is_about_memory
 from .untouched import CamError
 
 # %% ../nbs/41_scores.ipynb #556fd1d5
@@ -74,7 +76,11 @@ class Score:
         if targets is not None and not self.needs_targets:
             raise TargetError(f'score {self.name} is about no given class; leave out targets')
         whole = output if whole is None else whole
-        return self.measure(_precise(output), targets, _precise(whole.detach()))
+        try: return self.measure(_precise(output), targets, _precise(whole.detach()))
+        except MODEL_ERRORS as error:
+            if isinstance(error, S8Error) or is_about_memory(error): raise
+            what = f'score {self.name} cannot be measured on an output of shape {tuple(output.shape)}'
+            raise TargetError(f'{what}: {error!r}') from error
 
     def __repr__(self): return f'Score({self.name})'
 
@@ -147,14 +153,6 @@ def _first_minus_second(output, targets, whole):
 
 contrast_score = Score(_first_minus_second, 'contrast')
 
-def mean_score(
-    *scores: Score,  # one or more
-) -> Score:
-    "The mean of several scores; raises `CamError` for none."
-    if not scores: raise CamError('give one or more scores to take the mean of')
-    mean = reduce(add, scores) * (1 / len(scores))
-    return Score(mean.measure, f'mean of {", ".join(score.name for score in scores)}', mean.needs_targets)
-
 # %% ../nbs/41_scores.ipynb #1b6ccf9a
 def _finer(output, targets, whole):
     "The target's logit minus the mean of the three nearest (Finer-CAM, Zhang et al. 2025, eq. 5, gamma = 1)."
@@ -222,3 +220,12 @@ def as_score(
     if callable(score): return _by_function(score)
     try: return choose(score, SCORES, 'score')
     except OptionError as error: raise CamError(str(error)) from None
+
+def mean_score(
+    *scores: Score | str | Callable,  # one or more, each whatever `as_score` takes
+) -> Score:
+    "The mean of several scores; raises `CamError` for none, or for what is no score."
+    if not scores: raise CamError('give one or more scores to take the mean of')
+    scores = [as_score(score) for score in scores]
+    mean = reduce(add, scores) * (1 / len(scores))
+    return Score(mean.measure, f'mean of {", ".join(score.name for score in scores)}', mean.needs_targets)

@@ -27,8 +27,9 @@ from .data import ImageSet
 from .distributed import distribute
 from .interface import Interface, MisfitError, logits_of
 from .kernels import KernelWarning, hazardous_layers
-from .losses import ACCURACY, CrossEntropy, balanced_weights, check_classes, total_loss
-from .optimizers import make_optimizer, make_schedule
+from .losses import (ACCURACY, CrossEntropy, balanced_weights, batch_tensor, check_classes, check_loss,
+                          metric_sum, paired, total_loss)
+from .optimizers import frozen_modules, make_optimizer, make_schedule, training_mode
 from .options import Options
 from .predictions import Predictions, predict
 
@@ -190,6 +191,7 @@ class Trainer:
         self.model = model
         self.optimizer = optimizer
         self.schedule = schedule
+        check_loss(loss)
         self.loss = loss
         self.metrics = (ACCURACY if isinstance(loss, CrossEntropy) else {}) if metrics is None else metrics
         self.interface = interface
@@ -199,6 +201,7 @@ class Trainer:
         _warn_of_hazards(model, self.compute.device)
         self.reports = StepReports(self.compute.device)
         network = distribute(model, self.compute.world, self.compute.batch_norm)
+        self.frozen = frozen_modules(network) if model.training else []  # stay in evaluation mode
         self.network = compile_network(network) if self.compute.compiled else network
 
     def _on_device(self, tensor, **layout):
@@ -211,6 +214,7 @@ class Trainer:
 
     def _logits(self, x):
         "The network's logits. Raises `MisfitError` where it cannot take these images."
+        x = batch_tensor(x, 'images')
         layout = dict(memory_format=torch.channels_last) if x.ndim == 4 else {}
         try:
             x = self._on_device(x, **layout)
@@ -226,9 +230,9 @@ class Trainer:
         num_images: int = None,  # in the batch, of all processes together; by default B
     ) -> torch.Tensor:           # sums of this process's losses, metrics and images, on the device
         "One optimizer step. Raises `DivergedError` where the loss is not finite, `MisfitError` for a misfit."
+        y = self._on_device(batch_tensor(y, 'labels'))
         num_images = num_images or len(y)
-        logits = self._logits(x)
-        y = self._on_device(torch.as_tensor(y))
+        logits, y = paired(self.loss, self._logits(x), y)
         if self.reports.is_first and y.is_cuda: check_classes(self.loss, logits, y)  # or CUDA would crash
         loss = total_loss(self.loss, logits.float(), y)
         self.reports.add(loss.detach() / len(y), self.optimizer.param_groups[0]['lr'], num_images)
@@ -240,7 +244,8 @@ class Trainer:
 
     @torch.no_grad()
     def _metric_sums(self, logits, y):
-        return [metric(logits.detach().float(), y).sum() for metric in self.metrics.values()]
+        logits = logits.detach().float()
+        return [metric_sum(name, metric, logits, y) for name, metric in self.metrics.items()]
 
     def epoch(self,
         loader,               # yields (x, y); with several processes it has `sizes`, see `make_train_loader`
@@ -253,7 +258,7 @@ class Trainer:
         tally = tally or Tally(self.compute.device)
         self.reports = StepReports(self.compute.device, on_step, tally.steps)
         sizes = _sizes_of(loader)[tally.steps:] if world.size > 1 else itertools.repeat(None)
-        self.network.train()
+        training_mode(self.network, self.frozen)
         for (x, y), num_images in zip(_pairs(loader), sizes):
             rate = self.optimizer.param_groups[0]['lr']
             tally.add(world.sum(self.step(x, y, num_images)), rate)

@@ -59,7 +59,8 @@ def positions(output: torch.Tensor, size: tuple) -> torch.Tensor:  # view (N, C,
 def lay_out(norm: nn.Module):
     "Give a BatchNorm its input and its gradient row by row: PyTorch 2.14.1 mixes layouts up for one image."
     def end(module, args, output):
-        if output.requires_grad: output.register_hook(lambda gradient: gradient if gradient is None else gradient.contiguous())
+        if output.requires_grad: output.register_hook(
+            lambda gradient: gradient if gradient is None else gradient.contiguous())
     norm.register_forward_pre_hook(lambda module, args: args[0].contiguous())
     norm.register_forward_hook(end)
 
@@ -203,35 +204,27 @@ class Judge:
 
     @torch.no_grad()
     def place_agreement(self, image, size) -> float:
-        "How well the cells that answer to a changed patch follow the patch over the image: a correlation."
+        "How much more the cells of a changed quarter of the image answer than the others; the least of four."
         generator = torch.Generator().manual_seed(5)
-        height, width = image.shape[2:]
         plain = positions(self.listen(image, stop=True)[1][0][0], size)
-        half = .5 / min(size)
-        wanted = []
-        centres = []
-        for row in (.1, .35, .65, .9):
-            for column in (.1, .35, .65, .9):
-                rows = slice(int(max(row - half, 0) * height), max(int((row + half) * height), 1))
-                columns = slice(int(max(column - half, 0) * width), max(int((column + half) * width), 1))
+        def quarter(sides, down, across):
+            return [slice(side // 2, None) if later else slice(0, side // 2)
+                    for side, later in zip(sides, (down, across))]
+        quarters = [(down, across) for down in (False, True) for across in (False, True)]
+        answers = []
+        for place in quarters:
+            answer = torch.zeros(size)
+            for _ in range(4):
                 changed = image.clone()
-                changed[:, :, rows, columns] += 2 * torch.randn(
-                    changed[:, :, rows, columns].shape, generator=generator, dtype=image.dtype)
-                answer = (positions(self.listen(changed, stop=True)[1][0][0], size) - plain).abs().sum((0, 1))
-                wanted.append((row, column))
-                centres.append(centre((answer - answer.median()).relu()))
-        wanted = torch.tensor(wanted)
-        centres = torch.tensor(centres)
-        return min(torch.corrcoef(torch.stack([wanted[:, axis], centres[:, axis]]))[0, 1].item()
-                   for axis in (0, 1))
-
-
-def centre(weights: torch.Tensor) -> tuple:  # weights (h, w); row and column, as fractions
-    "The centre of mass of what was changed, with squared weights."
-    weights = weights.square() / weights.square().sum().clamp(min=1e-300)
-    down = (torch.arange(len(weights)) + .5) / len(weights)
-    across = (torch.arange(weights.shape[1]) + .5) / weights.shape[1]
-    return (weights.sum(1) @ down.to(weights)).item(), (weights.sum(0) @ across.to(weights)).item()
+                part = changed[:, :, *quarter(image.shape[2:], *place)]
+                part += torch.randn(part.shape, generator=generator, dtype=image.dtype)
+                heard = positions(self.listen(changed, stop=True)[1][0][0], size)
+                answer += (heard - plain).abs().sum((0, 1)).float()
+            answers.append(answer)
+        answers = torch.stack(answers)
+        answers = answers / answers.mean(0).clamp(min=1e-30)  # some cells answer to everything
+        return min((answer[*quarter(size, *place)].mean() / answer.mean()).item()
+                   for answer, place in zip(answers, quarters))
 
 
 def gradcam_by_loops(

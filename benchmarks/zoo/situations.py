@@ -1,4 +1,4 @@
-"""Situations of public reports: those of page 38, and those that need timm, transformers or torchmetrics.
+"""Situations of public reports: those of page 49, and those that need timm, transformers or torchmetrics.
 
 The page's cells are run as they are, with a judge that notes what fails instead of stopping there.
 """
@@ -139,7 +139,7 @@ def judge_all() -> dict:
     "Rows of the table, and what is not right."
     torch.set_num_threads(1)
     warnings.filterwarnings('ignore')
-    outcomes = {('page 38', *key): outcome for key, outcome in on_the_page().items()}
+    outcomes = {('page 49', *key): outcome for key, outcome in on_the_page().items()}
     for source, strange, make, request in SITUATIONS:
         try: outcome = outcome_of(make, request)
         except Exception as error: outcome = f'the bench failed: {type(error).__name__}: {error}'
