@@ -138,7 +138,8 @@ class Flow:
         grids = self.grids
         maps = []
         for place in self.path:
-            passages = by_place.get(place, [])[::-1]
+            passages = by_place.get(place, [])
+            if any(passage.made and passage.plain for passage in passages): passages = passages[::-1]
             passage = max(passages, key=lambda passage: (passage.made, passage.plain), default=None)
             readings = passage and readings_of(passage.output.shape, self.image.shape[2:], grids)
             if readings: maps.append((passage, readings))
