@@ -16,12 +16,13 @@ from fastcore.meta import delegates
 from matplotlib.figure import Figure
 from torch import nn
 
-from .answers import Answers, ask, class_names, image_names, problem_of
+from .answers import Answers, ask, class_names, image_names
 from .core import DataError, OptionError, at_least, choose, visible
 from .data import ImageSet
 from .gradcam import Cams, Request, cam, contrast, join_cams
 from .evidence import choose_layer
 
+from .interface import problem_of
 from .layers import find_layer
 from .memory import in_parts
 from .plots import plot_cams, plot_confusion, plot_maps, plot_mistakes

@@ -22,7 +22,7 @@ from torch import nn
 from torchvision.transforms.functional import gaussian_blur
 
 from .gradcam import Cams, cam
-from .interface import Interface, logits_of
+from .interface import Interface, logits_of, problem_of
 from .layers import Layer, NonFiniteError, find_layer, fitting
 from .memory import in_parts
 from .methods import METHODS, check_inputs, forward_size
@@ -52,7 +52,7 @@ def score_to_follow(
 ) -> Score:
     "The score to follow, by default the probability; raises `CamError` for a model of regressions."
     if score is not None: return as_score(score)
-    kind = getattr(getattr(model, 'config', None), 'problem_type', None)
+    kind = problem_of(model)
     if kind == 'regression':
         raise CamError('the model is a regression and has no probability; say score=regression(0)')
     return probability('sigmoid' if kind == 'multi_label_classification' else None)

@@ -6,7 +6,7 @@ Docs: https://s8lib.github.io/s8lib/interface.html.md"""
 
 # %% auto #0
 __all__ = ['MODEL_ERRORS', 'ABOUT_SHAPES', 'evaluation_mode', 'MisfitError', 'Shared', 'Interface', 'output_of', 'logits_in',
-           'logits_of']
+           'logits_of', 'config_of', 'problem_of']
 
 # %% ../nbs/22_interface.ipynb #64e0ad4d
 import inspect
@@ -216,3 +216,19 @@ def logits_of(
 ) -> torch.Tensor:                       # (B, classes)
     "The model's answer for a batch. Raises `MisfitError` for what is no answer."
     return logits_in(output_of(model, images, interface), images, interface)
+
+# %% ../nbs/22_interface.ipynb #8752a52b
+def config_of(
+    model: nn.Module,  # of any library
+    name: str,         # of an entry
+):                     # its value, or None
+    "What a model's `config` says."
+    return getattr(getattr(model, 'config', None), name, None)
+
+def problem_of(
+    model: nn.Module,  # whose `config.problem_type` is used, if it has one
+) -> str:
+    "What the logits of a model are, in the words of `transformers`."
+    kind = config_of(model, 'problem_type')
+    if kind == 'multi_label_classification' and config_of(model, 'num_labels') != 1: return kind
+    return kind if kind == 'regression' else 'single_label_classification'

@@ -6,7 +6,7 @@ Docs: https://s8lib.github.io/s8lib/layers.html.md"""
 
 # %% auto #0
 __all__ = ['MOST_OTHER_TOKENS', 'LayerError', 'NonFiniteError', 'tokens_to_map', 'channels_to_front', 'readings_of', 'Layer',
-           'plain_name', 'find_layer', 'main_tensor', 'with_tensor', 'fitting', 'submodule', 'recording', 'record',
+           'plain_name', 'find_layer', 'main_tensor', 'with_tensor', 'fitting', 'submodule', 'recording',
            'gradients_of', 'check_logits', 'CamError', 'TargetError']
 
 # %% ../nbs/43_layers.ipynb #9dd872c2
@@ -205,15 +205,6 @@ def recording(
         heard.finished = True
         _check_heard(heard, names)
         yield logits, [heard[name][0] for name in names]
-
-def record(
-    model: nn.Module,                    # private copy
-    names: list[str],                    # layers to hear
-    images: torch.Tensor,                # batch (N, C, H, W)
-    interface: Interface = Interface(),  # how the model is asked
-) -> tuple[torch.Tensor, list[torch.Tensor]]:  # logits (N, classes) and the output of each layer
-    "`recording` for who needs no backward through checkpointed layers."
-    with recording(model, names, images, interface) as heard: return heard
 
 def gradients_of(
     scores: torch.Tensor,             # made of the logits

@@ -26,8 +26,8 @@ import numpy as np
 from .core import DataError, S8Error
 from .downloads import take_lock
 from .progress import progress_bar
-from .reading import SHARE, fits_memory, in_order, stamp_of
-from .storage import SaveError, Store, check_plain_file, read_file, warn, write_file
+from .reading import SHARE, fits_memory, in_order
+from .storage import SaveError, Store, check_plain_file, read_file, stamp_of, warn, write_file
 
 # %% ../nbs/08_mapped.ipynb #7b2444f3
 _MOST_IMAGES = 256    # in a piece

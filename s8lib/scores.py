@@ -178,21 +178,22 @@ def _activated(output, activation, activations):
     try: return choose(activation, activations, 'activation')(output)
     except OptionError as error: raise CamError(str(error)) from None
 
+def _activated_score(activation, activations, name):
+    def measure(output, targets, whole):
+        return _of_targets(_activated(output, activation, activations), targets)
+    return Score(measure, f'{name} ({activation})' if activation else name)
+
 def probability(
     activation: str | None = None,  # one of `ACTIVATIONS`; by default softmax, and sigmoid for a single logit
 ) -> Score:
     "The probability of each target; its measure raises `CamError` for an unknown activation."
-    def measure(output, targets, whole):
-        return _of_targets(_activated(output, activation, ACTIVATIONS), targets)
-    return Score(measure, f'probability{f" ({activation})" if activation else ""}')
+    return _activated_score(activation, ACTIVATIONS, 'probability')
 
 def log_probability(
     activation: str | None = None,  # one of `ACTIVATIONS`; by default softmax, and sigmoid for a single logit
 ) -> Score:
-    "The logarithm of the probability of each target."
-    def measure(output, targets, whole):
-        return _of_targets(_activated(output, activation, LOG_ACTIVATIONS), targets)
-    return Score(measure, f'log {probability(activation).name}')
+    "The logarithm of the probability of each target; its measure raises `CamError` likewise."
+    return _activated_score(activation, LOG_ACTIVATIONS, 'log probability')
 
 # %% ../nbs/41_scores.ipynb #f7107a34
 def cosine_similarity(
