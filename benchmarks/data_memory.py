@@ -36,12 +36,12 @@ PEER = 4  # the other libraries get one image in so many: to write all would tak
 SHARD = 20_480  # images in a file of WebDataset or litData
 
 
-@lru_cache(64)
 def told(outcome) -> str:
     "A comparison in words; None where there was nothing to compare."
     return {True: 'yes', False: 'no'}.get(outcome, 'not read to the end')
 
 
+@lru_cache(64)
 def block(number: int) -> np.ndarray:  # uint8 (BLOCK, 32, 32, 3)
     "Some images, the same at each call."
     from s8lib.core import keyed_generator

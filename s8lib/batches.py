@@ -25,7 +25,7 @@ from .data import MAPPED, ImageSet
 from .options import Options
 from .order import EpochBatches, batch_size_for
 from .processes import how_it_ended, is_stopped
-from .reading import SHARE, ImageReader, OrderedCopy, copy_pays, fits_memory, in_order
+from .reading import SHARE, ImageReader, OrderedCopy, copy_pays, fits_memory, in_order, memory_limit
 from .transforms import (
     Draw, albumentations_pipeline, augment_albumentations, augment_batch, check_augmentation, scale_of)
 
@@ -107,7 +107,8 @@ class StreamedBatches(_ByEpoch):
         self.is_late = False  # whether an epoch has waited for the disk for most of its time
         self.batch_bytes = batches.batch_size * math.prod(image_set.images.shape[1:])
         readers = _READERS if self.reader.is_mapped else 2
-        self.ahead = max(1, min(readers, _READ_AHEAD // self.batch_bytes))
+        ahead = min(_READ_AHEAD, memory_limit() // 32)
+        self.ahead = max(1, min(readers, ahead // self.batch_bytes))
 
     def __len__(self): return len(self.batches)
 

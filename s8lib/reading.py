@@ -109,13 +109,26 @@ class ImageReader:
         self._open(images)
 
     def _open(self, images):
-        "Map the file. Raises `DataError` where it was exchanged."
-        if self.file:
-            path, stamp, offset = self.file
-            if stamp_of(path) != stamp:
-                raise DataError(f'{path} was changed while it was in use; start again')
-            images = _map_at_random(path, offset, self.shape)
+        "Open the file, and map it if memory can hold it. Raises `DataError` where it was exchanged."
         self.images = images
+        self.opened = None
+        if not self.is_mapped: return
+        path, stamp, offset = self.file
+        if stamp_of(path) != stamp: raise DataError(f'{path} was changed while it was in use; start again')
+        if hasattr(os, 'preadv') and not fits_memory(math.prod(self.shape), 1.):
+            self.images = None
+            self.opened = open(path, 'rb', buffering=0)
+            if hasattr(os, 'posix_fadvise'):
+                os.posix_fadvise(self.opened.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
+        else: self.images = _map_at_random(path, offset, self.shape)
+
+    def _read(self, places):
+        "Images (B, H, W, C) at places, one by one: pages that are mapped in would fill the memory."
+        rows = np.empty((len(places), *self.shape[1:]), np.uint8)
+        starts = self.file[2] + places * math.prod(self.shape[1:])
+        counts = [os.preadv(self.opened.fileno(), [row], start) for row, start in zip(rows, starts.tolist())]
+        if sum(counts) == rows.nbytes: return rows
+        raise DataError(f'{self.file[0]} ended early: it was changed while it was in use')
 
     @property
     def is_mapped(self) -> bool:
@@ -149,10 +162,11 @@ class ImageReader:
         if not self.is_mapped: return np.take(self.images, places, axis=0)
         order = np.argsort(places)
         images = np.empty((len(places), *self.shape[1:]), np.uint8)
-        images[order] = np.take(self.images, places[order], axis=0)
+        images[order] = self._read(places[order]) if self.opened else np.take(self.images, places[order], axis=0)
         return images
 
-    def __getstate__(self): return self.__dict__ | (dict(images=None) if self.is_mapped else {})
+    def __getstate__(self):
+        return self.__dict__ | (dict(images=None, opened=None) if self.is_mapped else {})
 
     def __setstate__(self, state):
         self.__dict__.update(state)
