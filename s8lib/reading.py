@@ -162,7 +162,8 @@ class ImageReader:
         if not self.is_mapped: return np.take(self.images, places, axis=0)
         order = np.argsort(places)
         images = np.empty((len(places), *self.shape[1:]), np.uint8)
-        images[order] = self._read(places[order]) if self.opened else np.take(self.images, places[order], axis=0)
+        places = places[order]
+        images[order] = self._read(places) if self.opened else np.take(self.images, places, axis=0)
         return images
 
     def __getstate__(self):
