@@ -1,7 +1,7 @@
 "From a small-image dataset to an explained mistake: `train`, `explain`, `save_report`."
 __version__ = "0.1.0"
 
-_VERBS = 'train', 'explain', 'save_report', 'open_run', 'image_set'
+_VERBS = ('train', 'explain', 'save_report', 'open_run', 'image_set', 'label_issues', 'groups', 'compare_runs')
 
 def __getattr__(name):
     "Load a verb, and PyTorch with it, when it is asked for; an import that Ctrl-C cut in two could not be repeated."

@@ -6,7 +6,8 @@ Docs: https://s8lib.github.io/s8lib/checkpoints.html.md"""
 
 # %% auto #0
 __all__ = ['STEPS_BETWEEN_SAVES', 'SHARE_OF_TIME', 'weights_of', 'check_weights', 'load_weights', 'tensors_of_predictions',
-           'predictions_from', 'Checkpoints', 'check_space', 'lock_folder']
+           'predictions_from', 'tensors_of_dynamics', 'check_answers', 'dynamics_from', 'Checkpoints', 'check_space',
+           'lock_folder']
 
 # %% ../nbs/60_checkpoints.ipynb #40e613f4
 import os
@@ -19,6 +20,7 @@ import torch
 from torch import nn
 
 from .core import DataError
+from .dynamics import Dynamics
 from .predictions import Predictions
 from .storage import SaveError, Store, warn
 
@@ -76,6 +78,43 @@ def predictions_from(
     if num_images and not 0 <= labels.min() <= labels.max() < len(classes):
         raise DataError('these predictions have labels of no class')
     return Predictions(logits, labels, losses, tuple(classes))
+
+# %% ../nbs/60_checkpoints.ipynb #6f1a89f2
+def tensors_of_dynamics(
+    dynamics: Dynamics,  # of a training
+) -> dict:               # margins, predicted, and the logits of each split's tests
+    "What of dynamics is numbers: all of it."
+    tests = {f'tests.{split}': logits for split, logits in dynamics.tests.items()}
+    return dict(margins=dynamics.margins, predicted=dynamics.predicted) | tests
+
+def check_answers(
+    tensors: dict,      # named margins and predicted
+    shape: tuple,       # that both have
+    num_classes: int,   # of the run
+):
+    "Raise `DataError` for what are no margins and predicted classes of a run."
+    kinds = dict(margins=(shape, torch.float16), predicted=(shape, torch.int16))
+    if _kinds(tensors) != kinds:
+        kinds = ', '.join(f'{name} {tuple(value.shape)}' for name, value in tensors.items())
+        raise DataError(f'these are no margins and predicted classes of shape {tuple(shape)}: {kinds}')
+    predicted = tensors['predicted']
+    if predicted.numel() and not -1 <= predicted.min() <= predicted.max() < num_classes:
+        raise DataError('these predicted classes are none of the run')
+
+def dynamics_from(
+    tensors: dict,     # of `tensors_of_dynamics`
+    shape: tuple,      # epochs and training images
+    num_classes: int,  # of the run
+) -> Dynamics:
+    "Dynamics again. Raises `DataError` for tensors that are none, or are of another run."
+    tests = {name.removeprefix('tests.'): value for name, value in tensors.items()
+             if name.startswith('tests.')}
+    answers = {name: value for name, value in tensors.items() if not name.startswith('tests.')}
+    check_answers(answers, shape, num_classes)
+    for split, logits in tests.items():
+        if (logits.ndim, logits.dtype) != (3, torch.float16) or logits.shape[2] != num_classes:
+            raise DataError(f'the logits of {split} do not fit {num_classes} classes: {tuple(logits.shape)}')
+    return Dynamics(**answers, tests=tests)
 
 # %% ../nbs/60_checkpoints.ipynb #e7481e45
 STEPS_BETWEEN_SAVES = 50

@@ -20,7 +20,7 @@ from . import __version__
 from .core import S8Error, at_least, visible
 from .gradcam import METHODS, Request
 from .image_folder import SkippedImages
-from .main import explain, open_run, save_report, train
+from .main import explain, open_run, save_issues, save_report, train
 from .options import GROUPS, Options
 from .predictions import class_accuracy
 from .runs import CHANGEABLE
@@ -72,12 +72,18 @@ def _add_explain(parser):
     _add_report(parser)
 
 # %% ../nbs/71_command.ipynb #b17a2e64
+def _add_issues(parser):
+    _add_run(parser)
+    for name in ('data_dir', 'labels', 'device'): _add_option(parser, name, _FIELDS[name].default)
+
 COMMANDS = dict(
     train=(_add_train, '[FOLDER] ', 'Train a ResNet on a folder of images, find what it gets wrong, show why '
                                     'with Grad-CAM. Leaves a folder with a report.'),
     resume=(_add_resume, 'RUN ', 'Go on with a run that was cut off, to the end that it would have had.'),
     explain=(_add_explain, 'RUN [PHOTO ...] ', 'Write the report of a run anew, or say what the run makes of '
-                                               'new photos, and where it looks.'))
+                                               'new photos, and where it looks.'),
+    issues=(_add_issues, 'RUN ', 'List whose mistake each mistake is, and the training labels that are '
+                                 'probably wrong, in issues.csv: the rows that gain most first.'))
 
 def make_parser() -> argparse.ArgumentParser:
     "The command line of `s8lib`."
@@ -138,19 +144,34 @@ def _explain(report, run, photos, data_dir, labels, device):
     left_out = [f'Left out: {path}: {reason}' for path, reason in images.skipped if reason != 'is hidden']
     _print(*str(explanation.answers).splitlines(), *left_out, f'Maps: {page}')
 
+def _issues(run, data_dir, labels, device):
+    "Write the issues of a run, and print the first of them."
+    run = open_run(run, data_dir, device, load_images=True, labels=labels)
+    issues = save_issues(run)
+    rows = [(issue.path, issue.label, issue.proposed, issue.verdict, f'{issue.p_label:.0%}')
+            for issue in issues[:10]]
+    table = [('image', 'label', 'proposed', 'verdict', 'label is wrong'), *rows]
+    widths = [max(map(len, column)) for column in zip(*table)]
+    lines = ['  '.join(map(str.ljust, row, widths)).rstrip() for row in table]
+    _print(*lines, '', *issues.summary(), f'Issues:       {run.folder / "issues.csv"}')
+
+def _reporting(action, num_mistakes, layer, method, **given):
+    "A command that ends with a report, whose options are checked before anything is done."
+    at_least(1, num_mistakes=num_mistakes)
+    Request(method=method).row
+    action(dict(num_mistakes=num_mistakes, layer=layer, method=method), **given)
+
 def main(
     arguments: list = None,  # words of the command line; by default those that the shell passed
 ):
     "The command `s8lib`."
     given = vars(make_parser().parse_args(arguments))
-    report = {name: given.pop(name) for name in ('num_mistakes', 'layer', 'method')}
-    action = _explain if given.pop('command') == 'explain' else _train
+    command = given.pop('command')
     try:
-        at_least(1, num_mistakes=report['num_mistakes'])
-        Request(method=report['method']).row
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
-            action(report, **given)
+            if command == 'issues': _issues(**given)
+            else: _reporting(_explain if command == 'explain' else _train, **given)
     except (S8Error, OSError) as error: sys.exit(f's8lib: {visible(str(error))}')
     except KeyboardInterrupt:
         print('s8lib: stopped; what was saved before is in its folder', file=sys.stderr)

@@ -6,8 +6,8 @@ Docs: https://s8lib.github.io/s8lib/main.html.md"""
 
 # %% auto #0
 __all__ = ['describe_start', 'train', 'save_report', 'DivergedError', 'Explanation', 'Listener', 'Options', 'Run', 'Trainer',
-           'explain', 'fit', 'image_set', 'make_optimizer', 'make_schedule', 'make_train_loader', 'make_trainer',
-           'open_run']
+           'compare_runs', 'explain', 'fit', 'groups', 'image_set', 'label_issues', 'make_optimizer', 'make_schedule',
+           'make_train_loader', 'make_trainer', 'open_run', 'save_issues']
 
 # %% ../nbs/70_main.ipynb #02ed62c1
 import os
@@ -21,15 +21,18 @@ from fastcore.meta import delegates
 
 from .batches import make_train_loader
 from .checkpoints import check_space
+from .comparison import compare_runs
 from .compute import Compute, pick_compile, pick_compute, seed_everything
 from .core import OptionError, S8Error
 from .data import ImageSet
 from .datasets import DATASETS, take_inventory
+from .decisions import read_chain
 from .distributed import join_world
 from .explanation import Explanation, explain
 from .fitting import Listener, ProgressBar, estimate_cost, fit
 from .gradcam import Request
 from .interrupts import interruptible
+from .issues import write_issues
 from .memory import batch_fits, fits_in_memory
 from .optimizers import make_optimizer, make_schedule
 from .options import Options, load_splits, make_model
@@ -38,15 +41,18 @@ from .processes import run_in_processes
 from .report import draw_figures, write_report
 from .records import RunRecord, describe_run, new_folder
 from .runs import Run, absolute, check_images, check_versions, open_run
-from .runs import read_config, read_starting_point, resumed_options, take_up
+from .runs import read_config, read_starting_point, recorder_of, resumed_options, take_up
 from .sources import image_set
 from .storage import Store
+from .suspects import groups, label_issues, run_issues, save_issues
 from .tensorboard import TensorBoardLog
 from .training import DivergedError, Trainer, make_trainer
+from .twins import find_twins
 
 # %% ../nbs/70_main.ipynb #d075fa9c
-_all_ = ['DivergedError', 'Explanation', 'Listener', 'Options', 'Run', 'Trainer', 'explain', 'fit',
-         'image_set', 'make_optimizer', 'make_schedule', 'make_train_loader', 'make_trainer', 'open_run']
+_all_ = ['DivergedError', 'Explanation', 'Listener', 'Options', 'Run', 'Trainer', 'compare_runs', 'explain',
+         'fit', 'groups', 'image_set', 'label_issues', 'make_optimizer', 'make_schedule', 'make_train_loader',
+         'make_trainer', 'open_run', 'save_issues']
 
 # %% ../nbs/70_main.ipynb #74803b3b
 def _load_in_turn(options, compute):
@@ -84,7 +90,8 @@ def describe_start(
     names = ', '.join(train_set.classes[:10]) + ', …' * (len(train_set.classes) > 10)
     cost = estimate_cost(options, train_set, compute, sum(map(len, tests.values())))
     inventory = str(take_inventory(*sets.values())).splitlines()
-    return [*inventory * (options.dataset == 'folder'),
+    is_told = options.dataset == 'folder' or options.labels
+    return [*inventory * bool(is_told),
             f'Images:   {", ".join(counts)}; {_told_source(options)}',
             f'Classes:  {len(train_set.classes)}: {names}',
             f'Size:     {_told_size(options, train_set)}',
@@ -92,14 +99,16 @@ def describe_start(
             f'Cost:     {cost}']
 
 # %% ../nbs/70_main.ipynb #f4844162
-def _make_parts(options, train_set, compute):
-    "The trainer and the loader of a run."
+def _make_parts(options, train_set, compute, start):
+    "The trainer and the loader of a run, and who keeps what the network says of each image."
     advice = "take executor='albumentations', which leaves them outside"
     with fits_in_memory(f'{len(train_set):,} images', advice):
         loader = make_train_loader(train_set, options, compute)
     seed_everything(options.seed)
     model = make_model(options, train_set)
-    return make_trainer(model, options, compute, options.epochs * len(loader.sizes), train_set), loader
+    trainer = make_trainer(model, options, compute, options.epochs * len(loader.sizes), train_set)
+    if start: take_up(trainer, start)
+    return trainer, loader, recorder_of(trainer, loader, start)
 
 def _with_compiler(compute, options, num_images):
     "What the training runs on, compiled where that is asked for or worth its time."
@@ -114,38 +123,42 @@ def _train_here(options, compute, start, launch, announce):
     compute = _with_compiler(compute, options, len(train_set))
     tests = dict(test=test_set) if valid_set is None else dict(test=test_set, valid=valid_set)
     with interruptible():
-        trainer, loader = _make_parts(options, train_set, compute)
-        if start: take_up(trainer, start)
+        trainer, loader, recorder = _make_parts(options, train_set, compute, start)
         options = replace(options, batch_size=loader.batches.batch_size)
         with batch_fits(options.batch_size):
-            if compute.world.first:
-                if announce: announce(*describe_start(options, compute, train_set, tests))
-                config = describe_run(options, train_set, test_set, compute) | dict(launch=launch)
-                record = _record(config, trainer, options, start)
-                return _train_and_record(options, record, loader, train_set, tests, start)
-            fit(trainer, loader, tests, options.epochs, (), *_done(start))
+            if not compute.world.first: return _fit_along(trainer, loader, tests, options, recorder, start)
+            if announce: announce(*describe_start(options, compute, train_set, tests))
+            config = describe_run(options, train_set, test_set, compute) | dict(launch=launch)
+            record = _record(config, recorder, trainer, options, start)
+            return _train_and_record(options, record, loader, train_set, tests, start)
+
+def _fit_along(trainer, loader, tests, options, recorder, start):
+    "The part of a process whose run another one writes down."
+    fit(trainer, loader, tests, options.epochs, [recorder] * bool(recorder), *_done(start))
 
 def _done(start):
     "History and tally that a training begins with."
     return (start.history, start.tally) if start else ((), None)
 
 # %% ../nbs/70_main.ipynb #97110371
-def _record(config, trainer, options, start):
+def _record(config, recorder, trainer, options, start):
     "The record of a new run in a folder of its own, or of one that goes on, which also tells its past."
     if start:
         facts = start.save.facts
         before = dict(epoch=facts['epoch'], steps=facts['steps'], compute=start.config['compute'])
         config |= dict(resumed=[*start.config.get('resumed', []), before])
-        return RunRecord(start.save.folder.parent, trainer, config, start)
+        return RunRecord(start.save.folder.parent, trainer, config, start, recorder)
     num_bytes = sum(value.nbytes for value in trainer.model.state_dict().values())
     check_space(Path(options.runs_dir).expanduser(), 10 * num_bytes + 10_000_000)
-    return RunRecord(new_folder(options.runs_dir, f'{options.dataset}-{options.model}'), trainer, config)
+    folder = new_folder(options.runs_dir, f'{options.dataset}-{options.model}')
+    return RunRecord(folder, trainer, config, None, recorder)
 
 def _train_and_record(options, record, loader, train_set, tests, start):
     "The first process's run, written into its folder."
     trainer = record.trainer
     with interruptible() as interruption, record:
         listeners = [record, ProgressBar()] if options.progress else [record]
+        if record.recorder: listeners.insert(0, record.recorder)
         try: history = fit(trainer, loader, tests, options.epochs, listeners, *_done(start))
         except DivergedError as error:
             raise DivergedError(f'{error}; what was saved before is in {record.folder}') from error
@@ -213,9 +226,10 @@ def _train_in_processes(options, *arguments):
 # %% ../nbs/70_main.ipynb #f07c12c6
 def _source(dataset, data_dir, labels):
     "Dataset and paths from the root: a folder may stand in the place of a name, a table is of a folder."
+    has_table = labels and read_chain(labels)[0]
     is_folder = data_dir is None and str(dataset) not in DATASETS and Path(dataset).expanduser().is_dir()
     if is_folder: data_dir = dataset
-    if is_folder or labels and dataset == 'shapes': dataset = 'folder'
+    if is_folder or has_table and dataset == 'shapes': dataset = 'folder'
     return dataset, data_dir and absolute(data_dir), labels and absolute(labels)
 
 @delegates(Options)
@@ -254,4 +268,13 @@ def save_report(
     figures = draw_figures(explanation, run.history)
     with TensorBoardLog(run.folder) as log:
         for name, figure in figures.items(): log.figure(name, figure, len(run.history))
-    return write_report(run.folder, explanation, run.history, run.config, figures)
+    decisions = None
+    if run.train is not None:
+        issues, decisions = run_issues(run)
+        write_issues(run.folder, issues)
+        explanation = _with_all_mistakes(run, explanation)
+    return write_report(run.folder, explanation, run.history, run.config, figures, decisions)
+
+def _with_all_mistakes(run, explanation):
+    "The explanation with what takes all images of a run: systematic mistakes, and twins of training images."
+    return replace(explanation, groups=groups(explanation), twins=find_twins(run.train, run.test))

@@ -20,6 +20,7 @@ from torch import nn
 from .core import OptionError, at_least, choose
 from .data import ImageSet, channel_stats, stratified_split
 from .datasets import DATASETS, load_dataset
+from .decisions import apply_to_splits, read_chain, with_names
 from .image_files import BAD_IMAGES, MAX_PIXELS, Reading
 from .models.resnet import MODELS, STEMS, stem_for
 from .optimizers import LEARNING_RATES, OPTIMIZERS, SCHEDULES
@@ -69,7 +70,7 @@ class Options:
     "What is asked of a run. Raises `OptionError` for a value that cannot be used."
     dataset: str = 'shapes'        # 'shapes' (drawn, no network), 'cifar10', or 'folder' (with data_dir)
     data_dir: str = None           # folder: holds <split>/<class>/<image>; cifar10: where it is kept
-    labels: str = None             # a CSV file with columns path,label: goes before the names of folders
+    labels: str = None             # a CSV file of path,label that goes before folders; or decisions (.json)
     size: int = None               # resize a folder's images to size×size; by default all must have one size
     fit: str = 'crop'              # images of other proportions: 'crop' the middle, 'pad', or 'stretch'
     background: str = 'white'      # behind transparent pixels: 'white', 'black' or 'grey'
@@ -208,29 +209,36 @@ def reading_of(
     return Reading(options.size, options.fit, options.background, options.bad_images, options.max_pixels)
 
 def _hold_out(train_set, valid_set, options):
-    "Training and validation images, by the statistics of the first. Raises `OptionError` for two sets."
+    "Training and validation images. Raises `OptionError` for two sets."
     if valid_set is not None:
         raise OptionError('the folder has validation images of its own, so that '
                           f'valid_fraction={options.valid_fraction} is not needed; leave it out')
-    train_set, valid_set = stratified_split(train_set, options.valid_fraction, options.seed)
+    train_set, valid_set = stratified_split(with_names(train_set), options.valid_fraction, options.seed)
     note = f'{len(valid_set):,} training images were held out for validation; they count as train above'
-    stats = channel_stats(train_set)
-    return (replace(train_set, stats=stats, notes=(*train_set.notes, note)),
-            replace(valid_set, stats=stats, converted={}, skipped=()))
+    return (replace(train_set, notes=(*train_set.notes, note)),
+            replace(valid_set, converted={}, skipped=()))
+
+def _by_train(image_sets):
+    "The sets, normalized by the training images that remain."
+    stats = channel_stats(image_sets[0])
+    return [each.with_stats(stats) for each in image_sets]
 
 def load_splits(
     options: Options,        # of which those of the group 'data' and the seed are read
     progress: bool = False,  # show a progress bar while decoding
 ) -> tuple:                  # train, validation (or None) and test `ImageSet`, with their statistics
     "The splits of a dataset. Raises `DataError` for data that are not there."
+    table, chain = read_chain(options.labels)
     train_set, valid_set, test_set = load_dataset(
-        options.dataset, options.data_dir, reading_of(options), options.labels, options.test_fraction,
+        options.dataset, options.data_dir, reading_of(options), table, options.test_fraction,
         options.seed, progress)
-    if options.valid_fraction:
-        train_set, valid_set = _hold_out(train_set, valid_set, options)
-        test_set = test_set.with_stats(train_set.stats)
+    if options.valid_fraction: train_set, valid_set = _hold_out(train_set, valid_set, options)
+    splits = [each for each in (train_set, valid_set, test_set) if each is not None]
+    for decisions in chain: splits = apply_to_splits(splits, decisions)
+    if options.valid_fraction or chain: splits = _by_train(splits)
+    train_set, *valid_set, test_set = splits
     if options.normalize_by == 'own': test_set = test_set.with_stats(channel_stats(test_set))
-    return train_set, valid_set, test_set
+    return train_set, *(valid_set or [None]), test_set
 
 # %% ../nbs/31_options.ipynb #54420a2c
 def make_model(

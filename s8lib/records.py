@@ -12,10 +12,12 @@ import shlex
 from pathlib import Path
 
 from . import __version__
-from .checkpoints import Checkpoints, lock_folder, tensors_of_predictions, weights_of
+from .checkpoints import (Checkpoints, lock_folder, tensors_of_dynamics, tensors_of_predictions,
+                               weights_of)
 from .compute import Compute
 from .core import DataError
 from .data import ImageSet
+from .dynamics import DynamicsRecorder
 from .fitting import Listener
 from .options import Options
 from .predictions import Predictions
@@ -76,10 +78,12 @@ class RunRecord(Listener):
         trainer: Trainer,             # whose state is kept
         config: dict,                 # of `describe_run`
         start=None,                   # a `StartingPoint`, where the training goes on
+        recorder: DynamicsRecorder = None,  # of each image; it stands before the record among the listeners
     ):
         self.folder = folder
         self.trainer = trainer
         self.config = config
+        self.recorder = recorder
         self.lock = lock_folder(folder)
         self.history = list(start.history) if start else []
         self.predictions = start and start.predictions
@@ -88,7 +92,7 @@ class RunRecord(Listener):
         if start: self._follow(start)
         self.log = TensorBoardLog(folder, start and start.save.facts['log'])
         files, facts = self._moment(start and start.tally)
-        self.checkpoints.save_first(files | {'config.json': config}, facts)
+        self.checkpoints.save_first(files | self._dynamics_files() | {'config.json': config}, facts)
 
     def _follow(self, start):
         "Let the next save follow the one from which the training goes on."
@@ -98,9 +102,13 @@ class RunRecord(Listener):
         store.go_on_from(start.save)
         self.checkpoints.latest = {name: start.save.read(name) for name in start.save.files}
 
+    def _dynamics_files(self):
+        "The memory of each image in the finished epochs, if it is kept."
+        return {'dynamics.safetensors': tensors_of_dynamics(self.recorder.dynamics)} if self.recorder else {}
+
     def _tested_files(self, weights):
         return {'model.safetensors': weights, 'history.json': list(self.history),
-                'predictions.safetensors': tensors_of_predictions(self.predictions)}
+                'predictions.safetensors': tensors_of_predictions(self.predictions)} | self._dynamics_files()
 
     def _moment(self, tally, is_tested=False):
         "The files and facts of this moment, between two steps or after an epoch."
@@ -108,6 +116,7 @@ class RunRecord(Listener):
         weights = weights_of(self.trainer.model)
         files = {'weights.safetensors': weights, 'optimizer.safetensors': state}
         if is_tested: files |= self._tested_files(weights)
+        if tally and self.recorder: files |= {'unfinished.safetensors': self.recorder.unfinished()}
         facts = dict(epoch=len(self.history), steps=self.steps, tally=tally and tally.describe(),
                      trainer=trainer_facts, log=self.log.position())
         return files, facts

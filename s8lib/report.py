@@ -1,4 +1,4 @@
-"""One HTML page that says what was trained, how good it is, what it gets wrong and where it looked.
+"""One HTML page that says what was trained, how good it is, what it gets wrong, where it looked, and whose mistake each one is.
 
 Docs: https://s8lib.github.io/s8lib/report.html.md"""
 
@@ -22,6 +22,7 @@ from .datasets import Inventory, InventoryRow
 from .explanation import Explanation
 from .plots import plot_history
 from .predictions import COLUMNS, class_accuracy, confusion_matrix
+from .review import Review, cases, table_of
 from .storage import SaveError, Store, write_file
 from .tensorboard import flatten_config
 
@@ -150,6 +151,10 @@ def _visible(value):
     "A value as the page may hold it; markup of the template's own stays."
     return visible(value, keep='\n') if type(value) is str else value
 
+def _cover_sentence(explanation):
+    covered = getattr(explanation, 'covered', None)
+    return '' if covered is None else covered.sentence()
+
 def _values(explanation, history, config):
     "The numbers and words of the page, by their names in the template."
     predictions = explanation.predictions
@@ -163,7 +168,10 @@ def _values(explanation, history, config):
         cams=explanation.cams, blanks=_blanks(explanation),
         has_contrast=explanation.contrast_cams is not None,
         method=explanation.request.method, reshape=_reshape(explanation.request),
-        names=_names(explanation), inventory=_inventory(config), config=flatten_config(config))
+        names=_names(explanation), inventory=_inventory(config), config=flatten_config(config),
+        cases=cases(explanation), groups=table_of(getattr(explanation, 'groups', None)),
+        twins=table_of(getattr(explanation, 'twins', None)), covered=_cover_sentence(explanation),
+        small='small' if max(explanation.images.shape[1:3]) <= 128 else '')
 
 # %% ../nbs/65_report.ipynb #27f5e4ce
 def write_report(
@@ -172,6 +180,7 @@ def write_report(
     history: list,             # a dict for each finished epoch
     config: dict,              # names to values, perhaps nested; shown whole
     figures: dict = None,      # of `draw_figures`; drawn here if they are not given
+    review: Review = None,     # a page to decide on, whose proposals stand in issues.csv
 ) -> Path:                     # the page
     "Write report.html, with its figures as figures/*.png beside it."
     folder = Path(folder)
@@ -179,8 +188,10 @@ def write_report(
     environment = Environment(loader=PackageLoader('s8lib', ''), autoescape=True, undefined=StrictUndefined,
                               finalize=_visible, trim_blocks=True, lstrip_blocks=True)
     values = _values(explanation, history, config)
+    review = review and review._repr_html_()
     is_kept = _is_kept(explanation.predictions, folder)
-    text = environment.get_template('report.html').render(values, pictures=pictures, is_kept=is_kept)
+    text = environment.get_template('report.html').render(values, pictures=pictures, review=review,
+                                                          is_kept=is_kept)
     page = folder / 'report.html'
     write_file(page, text.encode())
     return page

@@ -6,12 +6,13 @@ Docs: https://s8lib.github.io/s8lib/runs.html.md"""
 
 # %% auto #0
 __all__ = ['CHANGEABLE', 'Run', 'read_config', 'check_images', 'absolute', 'open_run', 'StartingPoint', 'read_starting_point',
-           'take_up', 'resumed_options', 'check_versions']
+           'take_up', 'recorder_of', 'resumed_options', 'check_versions']
 
 # %% ../nbs/66_runs.ipynb #01ee64ff
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,22 +21,31 @@ from torch import nn
 
 from . import __version__
 from .answers import Answers, ask
-from .checkpoints import check_weights, load_weights, predictions_from
+from .checkpoints import check_answers, check_weights, dynamics_from, load_weights, predictions_from
 from .compute import Compute, pick_device
 from .core import DataError, OptionError, choose
 from .data import ChannelStats, ImageSet
+from .dynamics import Dynamics, DynamicsRecorder
 from .image_folder import SkippedImages
 from .options import Options, load_splits, make_model, reading_of, recorded_options
 from .predictions import Predictions
 from .sources import images_for
 from .storage import Save, Store, warn
 from .training import Tally, Trainer, load_trainer_state
+from .verdicts import Reference, reference_of
 
 # %% ../nbs/66_runs.ipynb #96015fac
 _SOURCES = dict(
     shapes='draws the images',
     cifar10='reads the images, and fetches them (170 MB) if they are not there',
     folder='reads the images from the data_dir of the run; pass data_dir (--data-dir) if they have moved')
+
+def _read_dynamics(save, config, epochs):
+    "The dynamics in a save of a run, or None. Raises `DataError` for those of another run."
+    data = config['data']
+    if 'dynamics.safetensors' not in save: return None
+    shape = epochs, data['train']['images']
+    return dynamics_from(save.read('dynamics.safetensors'), shape, len(data['classes']))
 
 def _warn_of_skipped(skipped):
     "Warn of files that were left out, but for hidden ones."
@@ -56,11 +66,24 @@ class Run:
     predictions: Predictions  # on the test images
     config: dict              # what is known before the first step: options, data, compute
 
+    def __post_init__(self):  # the folder may be a path from a place that is left
+        object.__setattr__(self, '_home', self.folder.absolute())
+
     @property
     def how_to_load_images(self) -> str:
         "What it takes to have the images of a run that was opened without them, for a message."
         return (f'the run was opened without its images: open_run({str(self.folder)!r}, load_images=True) '
                 f'{_SOURCES[self.options.dataset]}')
+
+    @cached_property
+    def dynamics(self) -> Dynamics:
+        "What the network said of each image in each epoch, read when asked; None in a run of older versions."
+        return _read_dynamics(Store(self._home / 'checkpoints').newest(), self.config, len(self.history))
+
+    @cached_property
+    def reference(self) -> Reference:
+        "The training images as the network sees them, by one pass when asked; None without the images."
+        return None if self.train is None else reference_of(self.model, self.train, self.dynamics)
 
     def read(self,
         photos,       # whatever `image_set` takes: paths, a folder, images of Pillow, arrays
@@ -161,7 +184,7 @@ def _check_images(image_set, recorded, split):
     if image_set.fingerprint == recorded['fingerprint']: return
     raise DataError(f'the {split} images are not those of the run: it had {recorded["images"]:,} of them, '
                     f'here are {len(image_set):,}, and their content, labels or class names differ. '
-                    'Pass the data_dir that it was trained on, unchanged')
+                    'Pass the data_dir and the labels that it was trained on, unchanged')
 
 def check_images(
     train_set: ImageSet,  # as it is now
@@ -213,7 +236,7 @@ def open_run(
     data_dir: str = None,      # where the images are now, if they have moved; they are loaded
     device: str = 'auto',      # where the model goes
     load_images: bool = False,  # from where the run had them; else `run.train` and `run.test` are None
-    labels: str = None,        # where the table of labels is now, if it has moved; images are loaded too
+    labels: str = None,        # where table or decisions are now, if they have moved; images are loaded too
 ) -> Run:                      # as `train` returned it
     "Open a saved run. Raises `DataError` for a folder that is not a run, or whose files are damaged."
     store = _store_of(folder)
@@ -273,6 +296,20 @@ def take_up(
         trainer.tested.keep()
     load_weights(trainer.model, start.save.read('weights.safetensors'))
     load_trainer_state(trainer, start.save.read('optimizer.safetensors'), start.save.facts['trainer'])
+
+def recorder_of(
+    trainer: Trainer,      # that is going to be trained
+    loader,                # of `make_train_loader`
+    start: StartingPoint,  # where the training goes on; None for a new one
+) -> DynamicsRecorder:     # None for a run that was begun without one, by an older version
+    "A recorder of each image, with what it held. Raises `DataError` for files that do not fit."
+    if start is None: return DynamicsRecorder(trainer, loader)
+    dynamics = _read_dynamics(start.save, start.config, len(start.history))
+    if dynamics is None: return None
+    unfinished = start.save.read('unfinished.safetensors') if start.tally else None
+    data = start.config['data']
+    if unfinished: check_answers(unfinished, (data['train']['images'],), len(data['classes']))
+    return DynamicsRecorder(trainer, loader, dynamics, unfinished)
 
 # %% ../nbs/66_runs.ipynb #2abf0e10
 CHANGEABLE = ('epochs', 'device', 'workers', 'processes', 'save_every', 'data_dir', 'labels', 'runs_dir',

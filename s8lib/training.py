@@ -200,6 +200,7 @@ class Trainer:
         self.tested = Snapshot(model)
         _warn_of_hazards(model, self.compute.device)
         self.reports = StepReports(self.compute.device)
+        self.last_answers = None  # logits and labels of this process's last batch, for who watches
         network = distribute(model, self.compute.world, self.compute.batch_norm)
         self.frozen = frozen_modules(network) if model.training else []  # stay in evaluation mode
         self.network = compile_network(network) if self.compute.compiled else network
@@ -234,6 +235,7 @@ class Trainer:
         num_images = num_images or len(y)
         logits, y = paired(self.loss, self._logits(x), y)
         if self.reports.is_first and y.is_cuda: check_classes(self.loss, logits, y)  # or CUDA would crash
+        self.last_answers = logits.detach(), y
         loss = total_loss(self.loss, logits.float(), y)
         self.reports.add(loss.detach() / len(y), self.optimizer.param_groups[0]['lr'], num_images)
         self.optimizer.zero_grad()
