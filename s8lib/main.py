@@ -277,4 +277,5 @@ def save_report(
 
 def _with_all_mistakes(run, explanation):
     "The explanation with what takes all images of a run: systematic mistakes, and twins of training images."
-    return replace(explanation, groups=groups(explanation), twins=find_twins(run.train, run.test))
+    twins = find_twins(run.train, run.test, progress=run.options.progress)
+    return replace(explanation, groups=groups(explanation), twins=twins)

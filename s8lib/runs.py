@@ -83,7 +83,8 @@ class Run:
     @cached_property
     def reference(self) -> Reference:
         "The training images as the network sees them, by one pass when asked; None without the images."
-        return None if self.train is None else reference_of(self.model, self.train, self.dynamics)
+        if self.train is None: return None
+        return reference_of(self.model, self.train, self.dynamics, progress=self.options.progress)
 
     def read(self,
         photos,       # whatever `image_set` takes: paths, a folder, images of Pillow, arrays

@@ -1,0 +1,279 @@
+"""Whose mistake is it: suspected labels and verdicts against the truth, beside the peers.
+
+    OMP_NUM_THREADS=2 python benchmarks/verdicts.py --folder CIFAR --truth train.csv.xz --cache OUT --folds 5
+    OMP_NUM_THREADS=1 python benchmarks/verdicts.py --part weights --planted OUT    # of benchmarks/planted.py
+    OMP_NUM_THREADS=1 python benchmarks/verdicts.py --part planted --planted OUT
+
+The first trains on the labels of a column of the truth (`--part labels`), and the labels that differ from the
+classes of the folders are to be found; `--folds 5` also trains the five networks that cleanlab wants. Every
+training is kept in the cache, so that a command that was cut off goes on. `weights` learns the weights of the
+page `verdicts` from planted sets, `planted` judges other planted sets by them.
+"""
+import csv
+import lzma
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from fastcore.script import call_parse
+from planted import macro_f1, mistakes_of, read_trained
+from safetensors.torch import load_file, save_file
+from shared import RESULTS, describe, seconds_of, table, words, write_result
+
+from s8lib.batches import make_train_loader
+from s8lib.compute import Compute, seed_everything
+from s8lib.data import ImageSet
+from s8lib.dynamics import Dynamics, DynamicsRecorder, average_margins, forgetting, label_margins
+from s8lib.fitting import fit
+from s8lib.neighbours import nearest, votes
+from s8lib.options import Options, load_splits, make_model
+from s8lib.planted import VERDICTS
+from s8lib.predictions import all_logits
+from s8lib.training import make_trainer
+from s8lib.verdicts import judge, reference_of, signs_of, suspect_labels
+from s8lib.views import view_logits
+
+
+def auroc(scores: np.ndarray, truth: np.ndarray) -> float:
+    "The chance that a positive image has a higher score than a negative one; ties count half."
+    values, ranks, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    middle = np.cumsum(counts) - (counts - 1) / 2
+    positives = truth.sum()
+    negatives = len(truth) - positives
+    return float((middle[ranks][truth].sum() - positives * (positives + 1) / 2) / (positives * negatives))
+
+
+def average_precision(scores: np.ndarray, truth: np.ndarray) -> float:
+    "The mean precision at the rank of each positive image."
+    hits = truth[np.argsort(-scores, kind='stable')]
+    return float((np.cumsum(hits) / np.arange(1, len(hits) + 1))[hits].mean())
+
+
+def best_f1(scores: np.ndarray, truth: np.ndarray) -> float:
+    "The largest F1 of any cut of the ranking."
+    hits = np.cumsum(truth[np.argsort(-scores, kind='stable')])
+    return float((2 * hits / (np.arange(1, len(truth) + 1) + truth.sum())).max())
+
+
+def f1(named: np.ndarray, truth: np.ndarray) -> float:
+    "F1 of the images that somebody names."
+    return float(2 * (named & truth).sum() / max(1, named.sum() + truth.sum()))
+
+
+def interval(measure, scores, truth, repeats=200):
+    "A 95% interval by bootstrap over the images."
+    generator = np.random.default_rng(0)
+    places = (generator.integers(0, len(truth), len(truth)) for _ in range(repeats))
+    low, high = np.quantile([measure(scores[some], truth[some]) for some in places], [.025, .975])
+    return f'{low:.3f} to {high:.3f}'
+
+
+def noisy(train_set: ImageSet, truth: Path, column: str) -> ImageSet:
+    "The images with the labels of a column."
+    with lzma.open(truth, 'rt') as file: labels = {row['file']: row[column] for row in csv.DictReader(file)}
+    given = [train_set.classes.index(labels[name]) for name in train_set.names]
+    return replace(train_set, labels=np.array(given))
+
+
+def trained(path: Path, train_set: ImageSet, test_set: ImageSet, options: Options) -> tuple:
+    "Network, dynamics and seconds of a training that is kept in a file."
+    model = make_model(options, train_set)
+    if not path.is_file():
+        loader = make_train_loader(train_set, options)
+        seed_everything(options.seed)
+        trainer = make_trainer(model, options, Compute(), options.epochs * len(loader))
+        recorder = DynamicsRecorder(trainer, loader)
+        tests = dict(test=test_set)
+        seconds = seconds_of(lambda: fit(trainer, loader, tests, options.epochs, [recorder]))
+        tensors = {f'model.{name}': value.contiguous() for name, value in model.state_dict().items()}
+        dynamics = recorder.dynamics
+        tensors |= dict(margins=dynamics.margins, predicted=dynamics.predicted, tests=dynamics.tests['test'],
+                        seconds=torch.tensor(seconds))
+        save_file(tensors, path.with_suffix('.part'))
+        path.with_suffix('.part').rename(path)
+    tensors = load_file(path)
+    model.load_state_dict({name.removeprefix('model.'): value for name, value in tensors.items()
+                           if name.startswith('model.')})
+    dynamics = Dynamics(tensors['margins'], tensors['predicted'], dict(test=tensors['tests']))
+    return model.eval(), dynamics, tensors['seconds'].item()
+
+
+def own_scores(model, train_set, dynamics):
+    "What one run says of each label: suspicions by name, what is named, and the seconds after the training."
+    kept = {}
+    def judged():
+        kept['reference'] = reference_of(model, train_set, dynamics)
+        kept['free'] = suspect_labels(kept['reference'])
+    seconds = seconds_of(judged)
+    looks = view_logits(model, train_set)
+    by_looks = suspect_labels(kept['reference'], looks)
+    embedding = kept['reference'].embedding
+    labels = embedding.labels
+    near = nearest(embedding.features, embedding.features, 20, without=torch.arange(len(labels)))
+    shares = votes(near, labels, len(train_set.classes))
+    probabilities = embedding.logits.softmax(1).gather(1, labels[:, None])[:, 0]
+    scores = {
+        's8lib': kept['free'].probabilities[:, 0],
+        's8lib, six looks': by_looks.probabilities[:, 0],
+        'AUM (Pleiss et al.)': -average_margins(dynamics), 'forgetting events': forgetting(dynamics).float(),
+        'loss at the end': -probabilities.log(), 'confidence': 1 - embedding.logits.softmax(1).amax(1),
+        'margin at the end': -label_margins(embedding.logits, labels),
+        '20 nearest neighbours': -shares.gather(1, labels[:, None])[:, 0]}
+    proposals = {'s8lib': kept['free'].proposed, 's8lib, six looks': by_looks.proposed}
+    return {name: values.numpy() for name, values in scores.items()}, proposals, seconds
+
+
+def fold_probabilities(cache, train_set, test_set, options, folds):
+    "Probabilities of images by networks that have not seen them, and the seconds of their trainings."
+    generator = np.random.default_rng(options.seed)
+    fold = np.empty(len(train_set), int)
+    for label in range(len(train_set.classes)):
+        places = np.flatnonzero(train_set.labels == label)
+        fold[places] = generator.permutation(len(places)) % folds
+    probabilities = np.empty((len(train_set), len(train_set.classes)))
+    total = 0.
+    for number in range(folds):
+        path = cache.with_name(f'{cache.stem}-fold-{number}.safetensors')
+        part = train_set.subset(np.flatnonzero(fold != number))
+        model, _, seconds = trained(path, part, test_set, options)
+        held = np.flatnonzero(fold == number)
+        probabilities[held] = all_logits(model, train_set.subset(held)).softmax(1).numpy()
+        total += seconds
+    return probabilities, total
+
+
+def cleanlab_scores(labels, probabilities, kind):
+    "Suspicions and named labels by cleanlab."
+    from cleanlab.filter import find_label_issues
+    from cleanlab.rank import get_label_quality_scores
+    scores = -get_label_quality_scores(labels, probabilities, method='normalized_margin')
+    return {f'cleanlab, {kind}': (scores, find_label_issues(labels, probabilities))}
+
+
+def row_of(name, scores, named, truth, seconds, proposed=None, true=None):
+    "One line of the table of labels."
+    row = {'method': name, 'AUROC': f'{auroc(scores, truth):.4f}', '95%': interval(auroc, scores, truth),
+           'average precision': f'{average_precision(scores, truth):.4f}',
+           'best F1': f'{best_f1(scores, truth):.4f}'}
+    if named is not None:
+        row |= {'F1 of what is named': f'{f1(named, truth):.4f}', 'named': f'{named.sum():,}'}
+    if proposed is not None:
+        row |= {'right proposals': f'{(proposed.numpy() == true)[truth & named].mean():.3f}'}
+    return row | {'seconds': seconds}
+
+
+def labels_of_seed(folder, truth, column, cache, options, folds):
+    "The rows of one seed."
+    train_set, _, test_set = load_splits(options)
+    options = options.filled(train_set.image_size)
+    given = noisy(train_set, Path(truth), column)
+    wrong = given.labels != train_set.labels
+    name = f'{column}-width-{options.width}-epochs-{options.epochs}-seed-{options.seed}'
+    cache = Path(cache) / f'{name}.safetensors'
+    model, dynamics, seconds = trained(cache, given, test_set, options)
+    accuracy = (dynamics.tests['test'][-1].argmax(1).numpy() == test_set.labels).mean()
+    scores, proposals, after = own_scores(model, given, dynamics)
+    rows = []
+    for name, values in scores.items():
+        named = values > .5 if name in proposals else None
+        proposed = proposals.get(name)
+        rows.append(row_of(name, values, named, wrong, seconds + after * (name == 's8lib'), proposed,
+                           train_set.labels))
+    inside = all_logits(model, given).softmax(1).double().numpy()
+    peers = {name: (*parts, seconds) for name, parts in
+             cleanlab_scores(given.labels, inside, 'in sample').items()}
+    if folds:
+        outside, total = fold_probabilities(cache, given, test_set, options, folds)
+        peers |= {name: (*parts, total) for name, parts in
+                  cleanlab_scores(given.labels, outside, f'{folds} folds').items()}
+    rows += [row_of(name, values, named, wrong, spent) for name, (values, named, spent) in peers.items()]
+    return [dict(seed=options.seed) | row for row in rows], accuracy
+
+
+def labels_part(setting, folder, truth, cache, folds):
+    "Wrong training labels of CIFAR-10N: lines of the page, and rows."
+    Path(cache).mkdir(parents=True, exist_ok=True)
+    rows = []
+    lines = []
+    for seed in setting['seeds']:
+        options = Options('folder', data_dir=folder, width=setting['width'], epochs=setting['epochs'],
+                          seed=seed, device='cpu', progress=False)
+        part, accuracy = labels_of_seed(folder, truth, setting['column'], cache, options, folds)
+        rows += part
+        lines.append(f'Seed {seed}: test accuracy {accuracy:.2%}.')
+        print(table(part), flush=True)
+    return [' '.join(lines), table(rows)], rows
+
+
+def planted_signs(folder):
+    "The signs, verdicts by truth and seeds of all mistakes in a folder of planted sets."
+    parts = []
+    for path in sorted(Path(folder).glob('*.safetensors')):
+        kind, seed = path.stem.split('-')
+        one = read_trained(folder, int(seed), kind)
+        reference = reference_of(one.model, one.planted.train, one.dynamics)
+        places = torch.from_numpy(mistakes_of(one))
+        signs = signs_of(one.model, one.planted.test, places, reference, mirror=False)
+        truth = one.planted.truth['test']
+        parts.append((signs, truth.verdict[places], truth.cause[places]))
+    return parts
+
+
+def weights_part(folder):
+    "Weights for the page `verdicts`, as its code says them."
+    from sklearn.linear_model import LogisticRegression
+    parts = planted_signs(folder)
+    names = list(parts[0][0].values)
+    signs = np.concatenate([np.stack([part.values[name].numpy() for name in names], 1) for part, *_ in parts])
+    verdicts = np.concatenate([verdict for _, verdict, _ in parts])
+    mean = signs.mean(0)
+    spread = signs.std(0)
+    learned = LogisticRegression(max_iter=5000).fit((signs - mean) / spread, verdicts)
+    lines = [f'{name}=Weight({mean[place]:.2f}, {spread[place]:.2f}, '
+             f'({", ".join(f"{value:.2f}" for value in learned.coef_[:, place])})),'
+             for place, name in enumerate(names)]
+    prior = ', '.join(f'{value:.2f}' for value in learned.intercept_)
+    return [f'{len(verdicts):,} mistakes of {len(parts)} trainings.',
+            '\n'.join(['```python', f'PRIOR = {prior}', *lines, '```'])], []
+
+
+def planted_part(folder):
+    "Verdicts on planted sets: lines of the page, and rows."
+    parts = planted_signs(folder)
+    truth = np.concatenate([verdict for _, verdict, _ in parts])
+    causes = np.concatenate([cause for *_, cause in parts])
+    verdicts = np.concatenate([judge(signs).verdict.numpy() for signs, *_ in parts])
+    rows = [{'cause': cause, 'mistakes': int((causes == cause).sum())}
+            | {name: int(((causes == cause) & (verdicts == place)).sum())
+               for place, name in enumerate(VERDICTS)}
+            for cause in sorted({*causes})]
+    return [f'{len(parts)} trainings, macro-F1 {macro_f1(truth, verdicts):.3f}.', table(rows)], rows
+
+
+@call_parse
+def main(
+    part: str = 'labels',  # 'labels', 'weights' or 'planted'
+    folder: str = None,  # labels: CIFAR-10 as image files
+    truth: str = None,  # labels: CSV file (.xz) with `file` and columns of labels
+    column: str = 'aggregate',  # labels: which labels are trained on
+    cache: str = 'verdicts',  # labels: where trainings are kept
+    width: int = 16,  # labels: of the network
+    epochs: int = 20,  # labels: of each training
+    seeds: str = '0,1,2',  # labels: with a comma between them
+    folds: int = 0,  # labels: 5 also trains what cleanlab wants
+    planted: str = 'planted',  # folder of benchmarks/planted.py
+    out: str = RESULTS,  # folder of the result files
+):
+    "Score suspected labels and verdicts."
+    setting = dict(part=part, machine=describe('cpu', 'cleanlab'))
+    if part == 'labels':
+        if not (folder and truth): raise SystemExit('labels need real images: pass --folder and --truth')
+        setting |= dict(column=column, width=width, epochs=epochs, folds=folds,
+                        seeds=[int(seed) for seed in seeds.split(',')])
+        page, rows = labels_part(setting, folder, truth, cache, folds)
+        name = f'verdicts-{column}-width-{width}'
+    else:
+        page, rows = weights_part(planted) if part == 'weights' else planted_part(planted)
+        name = f'verdicts-{part}'
+    print(write_result(name, dict(setting=setting, rows=rows), [words(setting), *page], out))
