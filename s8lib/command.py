@@ -153,7 +153,17 @@ def _issues(run, data_dir, labels, device):
     table = [('image', 'label', 'proposed', 'verdict', 'label is wrong'), *rows]
     widths = [max(map(len, column)) for column in zip(*table)]
     lines = ['  '.join(map(str.ljust, row, widths)).rstrip() for row in table]
-    _print(*lines, '', *issues.summary(), f'Issues:       {run.folder / "issues.csv"}')
+    _print(*lines, '', *issues.summary(), *_told_fit(run), f'Issues:       {run.folder / "issues.csv"}')
+
+_FIT = .8  # share of its training images that a network should call by their labels, before it judges them
+
+def _told_fit(run):
+    "A warning about a network that has learned too little to judge labels."
+    known = run.reference.embedding
+    fit = (known.predicted == known.labels).double().mean().item()
+    if fit >= _FIT: return []
+    return [f'The network calls only {fit:.0%} of its training images by their labels: it has learned too',
+            'little to judge them, and far fewer labels are wrong than it expects. Train for more epochs.']
 
 def _reporting(action, num_mistakes, layer, method, **given):
     "A command that ends with a report, whose options are checked before anything is done."

@@ -21,7 +21,7 @@ from .core import DataError, OptionError, at_least, choose, visible
 from .data import ImageSet
 from .evidence import choose_layer
 from .gradcam import Cams, Request, cam, contrast, join_cams
-from .groups import Groups
+from .slices import Groups
 from .interface import problem_of
 from .layers import LayerError, find_layer
 from .memory import in_parts
@@ -69,7 +69,8 @@ class Explanation:
     def classes(self) -> tuple: return (self.answers or self.predictions).classes
 
     def __getattr__(self, name):  # the parts of the reasons
-        if name.startswith('_') or self.reasons is None: raise AttributeError(name)
+        if name.startswith('_') or self.reasons is None:
+            raise AttributeError(f'{name}: this explanation has no reasons; its notes may say why')
         return getattr(self.reasons, name)
 
     def __len__(self): return len(self.images)
@@ -149,13 +150,18 @@ def _subject(model, images, labels, preprocess):
     if isinstance(model, Subject): return model
     if not all(hasattr(model, part) for part in ('model', 'test', 'predictions')):
         raise OptionError(f'explain takes a network or a run, not a value of type {type(model).__name__}')
-    run = model
+    return _subject_of_run(model, images, labels)
+
+def _subject_of_run(run, images, labels):
+    "A run's network and its test images or others; what was kept in the training is of its own images alone."
     if images is None and run.test is None: raise DataError(run.how_to_load_images)
-    known = dict(train=getattr(run, 'train', None), mirror=_is_mirrored(run))
-    if known['train'] is not None: known |= dict(reference=getattr(run, 'reference', None))
+    train = getattr(run, 'train', None)
+    reference = None if train is None else getattr(run, 'reference', None)
+    known = dict(train=train, mirror=_is_mirrored(run))
     if images is None or images is run.test:
-        return Subject(run.model, run.test, predictions=run.predictions, **known)
-    return Subject(run.model, images if isinstance(images, ImageSet) else run.read(images, labels), **known)
+        return Subject(run.model, run.test, reference=reference, predictions=run.predictions, **known)
+    image_set = images if isinstance(images, ImageSet) else run.read(images, labels)
+    return Subject(run.model, image_set, reference=reference and replace(reference, dynamics=None), **known)
 
 def _is_mirrored(run):
     "Whether a run has learned that a mirrored image shows the same."
@@ -258,11 +264,19 @@ def _reasons(model, subject, chosen, request, interface):
     if request.score not in (None, _SIDED) or problem_of(model) != 'single_label_classification':
         return None, ()
     try:
-        reference = subject.reference
-        if reference is None and subject.train is not None: reference = reference_of(model, subject.train)
-        where = dict(reference=reference, train_set=subject.train, interface=interface, mirror=subject.mirror)
-        return reasons_for(model, subject.image_set, chosen, **where), ()
+        reference, notes = _reference(model, subject)
+        where = dict(reference=reference, interface=interface, mirror=subject.mirror)
+        return reasons_for(model, subject.image_set, chosen, **where), notes
     except (CamError, LayerError, OptionError) as error: return None, (f'there are no verdicts: {error}',)
+
+def _reference(model, subject):
+    "What is known of the training images, or None; with a sentence where they cannot be compared."
+    if subject.reference is not None or subject.train is None: return subject.reference, ()
+    classes = subject.image_set.classes
+    train = _with_names(subject.train, model, len(classes))
+    if train.is_labelled and train.classes == classes: return reference_of(model, train), ()
+    return None, (f'the training images are not compared with: their classes are {_first_of(train.classes)}, '
+                  f'those of the others {_first_of(classes)}',)
 
 def _explain(model, subject, predictions, request, interface, **which):
     "The explanation of a network that may be run and hooked."

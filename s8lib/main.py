@@ -76,7 +76,8 @@ def _told_source(options):
     place = options.data_dir or options.labels
     if not place: return options.dataset
     nearby = os.path.relpath(place)
-    return place if nearby.startswith(os.pardir) else nearby
+    place = place if nearby.startswith(os.pardir) else nearby
+    return place if options.dataset == 'folder' or options.data_dir else f'{options.dataset}, with {place}'
 
 def describe_start(
     options: Options,     # filled in

@@ -47,7 +47,7 @@ class Reasons:
         return f'Reasons({self.verdicts}; {near})'
 
 # %% ../nbs/58_reasons.ipynb #2ef7fa4e
-def _nearest_of(model, image_set, mistakes, train_set, reference, interface):
+def _nearest_of(model, image_set, mistakes, reference, interface):
     "Neighbours of mistakes by class, with their pictures and names."
     from_test = _embedded(model, image_set, mistakes, interface)
     numbered = replace(mistakes, index=torch.arange(len(mistakes)))
@@ -55,7 +55,7 @@ def _nearest_of(model, image_set, mistakes, train_set, reference, interface):
     places = torch.stack([near['predicted'].places, near['true'].places], 1)
     names = tuple(tuple(tuple(reference.embedding.names[place] if place >= 0 else '' for place in row)
                         for row in pair) for pair in places.tolist())
-    images = train_set.images[places.clamp(min=0).flatten().numpy()]
+    images = reference.train_set.images[places.clamp(min=0).flatten().numpy()]
     return dict(neighbours=near, neighbour_images=images.reshape(*places.shape, *images.shape[1:]),
                 neighbour_names=names)
 
@@ -68,7 +68,6 @@ def reasons_for(
     image_set: ImageSet,          # with labels
     mistakes: Mistakes,           # of the model on the set
     reference: Reference = None,  # of the training images, where they are known
-    train_set: ImageSet = None,   # these images, for pictures of the nearest
     interface: Interface = Interface(),  # how the model is asked about the whole set
     mirror: bool = True,          # whether a mirrored image shows the same
 ) -> Reasons:
@@ -78,5 +77,5 @@ def reasons_for(
     covered = cover_test(model, image_set, mistakes.index, pairs, interface)
     near = {}
     if reference is not None:
-        near = _nearest_of(model, image_set, mistakes, train_set, reference, interface)
-    return Reasons(verdicts, covered, **near)
+        near = _nearest_of(model, image_set, mistakes, reference, interface)
+    return Reasons(replace(verdicts, proposed=mistakes.predicted), covered, **near)

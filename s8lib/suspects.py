@@ -8,11 +8,13 @@ Docs: https://s8lib.github.io/s8lib/suspects.html.md"""
 __all__ = ['label_issues', 'run_issues', 'save_issues', 'groups']
 
 # %% ../nbs/68_suspects.ipynb #42e0690e
+from dataclasses import replace
+
 import torch
 
 from .core import DataError
 from .explanation import Explanation
-from .groups import Groups, find_groups
+from .slices import Groups, find_groups
 from .issues import Issues, evidence_of, join_issues, list_issues, write_issues
 from .neighbours import embed, nearest
 from .review import review
@@ -45,9 +47,9 @@ def _test_part(run):
     places = (~run.predictions.correct).nonzero()[:, 0]
     if not len(places): return Issues(), {}
     signs = signs_of(run.model, run.test, places, run.reference, mirror=run.options.flip != 'none')
-    verdicts = judge(signs)
-    near = _names_of_nearest(run.reference, embed(run.model, run.test.subset(places.numpy())).features)
     predicted = run.predictions.predicted[places]
+    verdicts = replace(judge(signs), proposed=predicted)
+    near = _names_of_nearest(run.reference, embed(run.model, run.test.subset(places.numpy())).features)
     return (list_issues(run.test, predicted, verdicts, signs.values['margin'], near, places),
             evidence_of(run.test, verdicts, places))
 

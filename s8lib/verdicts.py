@@ -44,6 +44,7 @@ class Reference:
     scale: float               # of the logits, to nats
     spacing: float             # usual distance of a training image to its neighbours
     dynamics: Dynamics = None  # of the training; None where nobody kept them
+    train_set: ImageSet = None  # the images themselves
 
 def reference_of(
     model: nn.Module,                    # any classifier
@@ -59,7 +60,7 @@ def reference_of(
     sample = torch.arange(0, len(train_set), max(1, len(train_set) // 500))
     distances = nearest(embedding.features[sample], embedding.features, NEIGHBOURS, without=sample).distances
     spacing = distances[distances.isfinite()].mean().item()
-    return Reference(embedding, scale_of(embedding.logits, embedding.labels), spacing, dynamics)
+    return Reference(embedding, scale_of(embedding.logits, embedding.labels), spacing, dynamics, train_set)
 
 # %% ../nbs/57_verdicts.ipynb #81b13226
 def _log_ratio(value, usual): return (value.clamp(min=1e-6) / max(usual, 1e-6)).log()
@@ -79,7 +80,8 @@ def _signs_of_looks(logits, labels, scale):
 def _signs_of_neighbours(features, labels, rivals, reference, without):
     "What the nearest training images say."
     known = reference.embedding
-    near = nearest(features, known.features, min(NEIGHBOURS, len(known) - 1), without=without)
+    count = min(NEIGHBOURS, max(1, len(known) - (without is not None)))
+    near = nearest(features, known.features, count, without=without)
     shares = votes(near, known.labels, known.logits.shape[1])
     distances = near.distances.mean(1)
     closest = near.distances[:, 0].clamp(min=1e-6) / distances.clamp(min=1e-6)
@@ -100,9 +102,10 @@ def _epoch_margins(reference, image_set, places, labels):
     dynamics = reference.dynamics
     if dynamics is None or not len(dynamics): return None
     half = -(-len(dynamics) // 2)
-    if image_set.split == 'train': return average_margins(dynamics, half)[places]
-    if image_set.split not in dynamics.tests: return None
-    logits = dynamics.tests[image_set.split][-half:, places].float()
+    if image_set is reference.train_set: return average_margins(dynamics, half)[places]
+    tested = dynamics.tests.get(image_set.split)
+    if tested is None or tested.shape[1] != len(image_set): return None
+    logits = tested[-half:, places].float()
     return torch.stack([label_margins(each, labels) for each in logits]).mean(0)
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +128,7 @@ def signs_of(
     rivals = rivals_of(logits.mean(0), labels)
     values = _signs_of_looks(logits, labels, reference.scale if reference else 1.)
     if reference is None: return Signs(values, rivals)
-    is_training = image_set.split == 'train'
+    is_training = image_set is reference.train_set
     subset = image_set.subset(places.numpy())
     features = (reference.embedding.features[places] if is_training
                 else embed(model, subset, interface[places]).features)
@@ -207,6 +210,11 @@ def estimated_errors(
     return (joint.sum() - joint.diag().sum()).item()
 
 SLOPE = 1.2  # log-odds of a wrong label for each nat of margin
+_ENOUGH = 8  # epochs; of fewer, the last quarter is an image seen once
+
+def _scale_of_margins(margins):
+    "The factor that makes nats of margins: under it the labels are likeliest against their strongest rivals."
+    return _SCALES[torch.stack([F.softplus(-scale * margins).mean() for scale in _SCALES]).argmin()].item()
 
 def _with_sum(scores, total):
     "Probabilities that rise with the scores by the logistic function, with a given sum."
@@ -227,10 +235,10 @@ def suspect_labels(
     logits = (embedding.logits if looks is None else looks.mean(0)) * reference.scale
     evidence = dict(margin=label_margins(logits, embedding.labels))
     dynamics = reference.dynamics
-    if dynamics is not None and len(dynamics):
-        last = -(-len(dynamics) // 4)
-        mean = average_margins(dynamics, last) * reference.scale
-        evidence['epochs'] = mean.where(mean.isfinite(), evidence['margin'])
+    if dynamics is not None and len(dynamics) >= _ENOUGH:
+        late = average_margins(dynamics, len(dynamics) // 4)
+        late = late * _scale_of_margins(late[late.isfinite()])
+        evidence['late_epochs'] = late.where(late.isfinite(), evidence['margin'])
     margins = torch.stack([*evidence.values()]).mean(0)
     errors = estimated_errors(logits.softmax(1), embedding.labels)
     probabilities = torch.full((len(margins), len(VERDICTS)), torch.nan)
