@@ -25,6 +25,7 @@ from .options import GROUPS, Options
 from .predictions import class_accuracy
 from .runs import CHANGEABLE
 from .storage import write_file
+from .tables import text_table
 
 # %% ../nbs/71_command.ipynb #bc6c90f6
 _COMMENTS = docments(Options)
@@ -150,10 +151,9 @@ def _issues(run, data_dir, labels, device):
     issues = save_issues(run)
     rows = [(issue.path, issue.label, issue.proposed, issue.verdict, f'{issue.p_label:.0%}')
             for issue in issues[:10]]
-    table = [('image', 'label', 'proposed', 'verdict', 'label is wrong'), *rows]
-    widths = [max(map(len, column)) for column in zip(*table)]
-    lines = ['  '.join(map(str.ljust, row, widths)).rstrip() for row in table]
-    _print(*lines, '', *issues.summary(), *_told_fit(run), f'Issues:       {run.folder / "issues.csv"}')
+    table = text_table([('image', 'label', 'proposed', 'verdict', 'label is wrong'), *rows])
+    _print(*table.splitlines(), '', *issues.summary(), *_told_fit(run),
+           f'Issues:       {run.folder / "issues.csv"}')
 
 _FIT = .8  # share of its training images that a network should call by their labels, before it judges them
 

@@ -10,7 +10,6 @@ __all__ = ['Z', 'mcnemar', 'Counts', 'paired_interval', 'ClassChange', 'Comparis
 # %% ../nbs/67_comparison.ipynb #5a452930
 import math
 from dataclasses import dataclass, replace
-from html import escape
 from typing import NamedTuple
 
 import torch
@@ -19,6 +18,7 @@ from .answers import image_names
 from .core import DataError, OptionError, visible
 from .predictions import Predictions
 from .runs import Run
+from .tables import Table
 
 # %% ../nbs/67_comparison.ipynb #d494b5b7
 def mcnemar(
@@ -93,7 +93,7 @@ class ClassChange(NamedTuple):
 def _told_probability(value): return 'p < 0.001' if value < .001 else f'p = {value:.3f}'
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Comparison:
+class Comparison(Table):
     "Two models' answers about the same images. Raises `OptionError` for answers that do not belong together."
     first: Predictions    # what is compared with
     second: Predictions   # what is compared, of the same images in the same order, with the same labels
@@ -165,18 +165,9 @@ class Comparison:
         rows = [ClassChange('all', self.counts()), *self.by_class]
         return [header, *(row.cells() for row in rows)]
 
-    def __repr__(self):
-        cells = self.cells()
-        widths = [max(map(len, column)) for column in zip(*cells)]
-        lines = ['  '.join(map(str.rjust, row, widths)).rstrip() for row in cells]
-        return '\n'.join([*map(visible, self.sentences), *lines])
+    _right = True
 
-    def _repr_html_(self):
-        cell = '<{0} style="text-align:right">{1}</{0}>'.format
-        kinds = ['th', *['td'] * len(self.by_class), 'td']
-        rows = (''.join(cell(kind, escape(text)) for text in row) for kind, row in zip(kinds, self.cells()))
-        told = ''.join(f'<p>{escape(visible(sentence))}.</p>' for sentence in self.sentences)
-        return f'{told}<table>{"".join(f"<tr>{row}</tr>" for row in rows)}</table>'
+    def _above(self): return [*map(visible, self.sentences)]
 
 # %% ../nbs/67_comparison.ipynb #ab5f82a9
 def _are_places(names): return names == tuple(map(str, range(len(names))))

@@ -12,7 +12,6 @@ __all__ = ['TEST_FRACTION', 'DATASETS', 'SuggestedSize', 'Copy', 'CopiesWarning'
 import hashlib
 from collections import Counter
 from dataclasses import dataclass, replace
-from html import escape
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +23,7 @@ from .image_folder import MixedSizes, image_folder, read_listing, read_shapes, s
 from .listing import check_same_classes, list_images, with_test
 from .shapes import OUTLINES, draw_shape, shapes
 from .storage import warn
+from .tables import Table
 
 # %% ../nbs/17_datasets.ipynb #05b98d88
 _all_ = ['OUTLINES', 'draw_shape', 'shapes', 'image_folder', 'cifar10']  # for whoever imports from here
@@ -178,24 +178,13 @@ class InventoryRow(NamedTuple):
     count: int    # files; 0 for a note
     example: str  # a path; empty where none is known
 
-class Inventory(list):
+class Inventory(Table, list):
     "A list of `InventoryRow` that shows as a table."
     def cells(self):
         "The texts of header and rows."
         rows = [[row.split, row.outcome, f'{row.count:,}' if row.count else '', row.kind, row.example]
                 for row in self]
         return [['split', 'outcome', 'files', 'kind', 'example'], *[[*map(visible, row)] for row in rows]]
-
-    def __repr__(self):
-        cells = self.cells()
-        widths = [max(map(len, column)) for column in zip(*cells)][:3]  # kinds are as long as sentences
-        return '\n'.join('  '.join([*map(str.ljust, row, widths), *row[3:]]).rstrip() for row in cells)
-
-    def _repr_html_(self):
-        header, *rows = [[escape(text) for text in row] for row in self.cells()]
-        head = ''.join(f'<th>{text}</th>' for text in header)
-        body = ''.join('<tr>' + ''.join(f'<td>{text}</td>' for text in row) + '</tr>' for row in rows)
-        return f'<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
 
 def take_inventory(
     *image_sets: ImageSet,  # of any source

@@ -11,7 +11,6 @@ __all__ = ['Issue', 'Issues', 'join_issues', 'list_issues', 'evidence_of', 'writ
 import csv
 import re
 from collections import Counter
-from html import escape
 from io import StringIO
 from itertools import chain
 from math import isfinite, isnan, nan
@@ -20,11 +19,12 @@ from typing import NamedTuple
 
 import torch
 
-from .answers import MOST_ROWS, image_names
+from .answers import image_names
 from .core import DataError, OptionError, choose, visible
 from .data import ImageSet
 from .planted import VERDICTS
 from .storage import check_plain_file, write_file
+from .tables import MOST_ROWS, Table, and_more
 
 # %% ../nbs/63_issues.ipynb #27e1278a
 class Issue(NamedTuple):
@@ -54,7 +54,7 @@ def _gain(issue):
     gains = (-1 if isnan(value) else value for value in (issue.p_label, issue.p_image))
     return *(-gain for gain in gains), isnan(issue.margin), issue.margin
 
-class Issues(list):
+class Issues(Table, list):
     "A list of `Issue` that shows as a table; `join_issues` sorts it."
     def cells(self) -> list:  # of rows of text, the first is the header
         "The first rows as text."
@@ -76,20 +76,7 @@ class Issues(list):
         writer.writerows(map(_cells_of, self))
         write_file(Path(path), text.getvalue().encode(errors='surrogatepass'))
 
-    def _more(self): return f'and {len(self) - MOST_ROWS:,} more' * (len(self) > MOST_ROWS)
-
-    def __repr__(self):
-        cells = self.cells()
-        widths = [max(map(len, column)) for column in zip(*cells)]
-        lines = ['  '.join(map(str.ljust, row, widths)).rstrip() for row in cells]
-        return '\n'.join([*lines, *[self._more()] * bool(self._more())])
-
-    def _repr_html_(self):
-        header, *rows = [[escape(text) for text in row] for row in self.cells()]
-        head = ''.join(f'<th scope="col">{text}</th>' for text in header)
-        body = ''.join('<tr>' + ''.join(f'<td>{text}</td>' for text in row) + '</tr>' for row in rows)
-        table = f'<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
-        return table + escape(self._more())
+    def _below(self): return and_more(len(self))
 
 def join_issues(
     *parts: list,  # of `Issue`, such as those of the training and those of the test set

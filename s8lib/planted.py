@@ -10,7 +10,6 @@ __all__ = ['CLASSES', 'LOOKALIKES', 'RARE_TURNS', 'SPLITS', 'VERDICTS', 'MARKED'
 
 # %% ../nbs/19_planted.ipynb #4bf1478f
 from dataclasses import dataclass
-from html import escape
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +17,7 @@ import numpy as np
 from .core import at_least, keyed_generator
 from .data import ImageSet, channel_stats
 from .shapes import OUTLINES, _blend, _ground, _paint
+from .tables import Table
 
 # %% ../nbs/19_planted.ipynb #ddfddefa
 CLASSES = 'circle', 'cross', 'heart', 'square', 'star', 'triangle'
@@ -156,7 +156,7 @@ class Truth:
         return np.array([VERDICTS.index(CAUSES[cause].verdict) for cause in self.cause])
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Planted:
+class Planted(Table):
     "A training and a test set, and the causes of mistakes that were planted into them."
     train: ImageSet     # with its statistics
     test: ImageSet      # with the statistics of the training set
@@ -168,13 +168,6 @@ class Planted:
         rows = [[name, *[str((self.truth[split].cause == name).sum()) for split in SPLITS], cause.verdict]
                 for name, cause in CAUSES.items()]
         return [['cause', *SPLITS, 'whose mistake'], *rows]
-
-    def __repr__(self):
-        return '\n'.join('  '.join(map(str.ljust, row, (8, 5, 5, 0))) for row in self.cells())
-
-    def _repr_html_(self):
-        rows = [''.join(f'<td>{escape(text)}</td>' for text in row) for row in self.cells()]
-        return '<table>' + ''.join(f'<tr>{row}</tr>' for row in rows) + '</table>'
 
 # %% ../nbs/19_planted.ipynb #bc147ed3
 def _truth(causes, given, num_others, split):

@@ -11,7 +11,6 @@ __all__ = ['COLUMNS', 'Predictions', 'NonFiniteLogits', 'two_sided', 'all_logits
 # %% ../nbs/23_predictions.ipynb #15e70a0a
 from collections.abc import Callable
 from dataclasses import dataclass
-from html import escape
 from typing import NamedTuple
 
 import torch
@@ -23,6 +22,7 @@ from .data import ImageSet
 from .interface import Interface, evaluation_mode
 from .memory import in_parts
 from .progress import progress_bar
+from .tables import Table
 from .transforms import model_inputs
 
 # %% ../nbs/23_predictions.ipynb #f66c9ffb
@@ -206,19 +206,13 @@ class ClassAccuracy(NamedTuple):
 
 COLUMNS = 'class', 'correct', 'recall', 'precision', 'F1'
 
-class AccuracyTable(list):
+class AccuracyTable(Table, list):
     "A list of `ClassAccuracy` rows that shows as a table."
-    def __repr__(self):
-        rows = [COLUMNS, *(row.cells for row in self)]
-        widths = [max(map(len, column)) for column in zip(*rows)]
-        return '\n'.join('  '.join(map(str.rjust, row, widths)) for row in rows)
+    _right = True
 
-    def _repr_html_(self):
-        cell = '<{0} style="text-align:right">{1}</{0}>'.format
-        header = ''.join(cell('th', name) for name in COLUMNS)
-        rows = (''.join(cell('td', escape(text)) for text in row.cells) for row in self)
-        body = ''.join(f'<tr>{row}</tr>' for row in rows)
-        return f'<table><thead><tr>{header}</tr></thead><tbody>{body}</tbody></table>'
+    def cells(self) -> list:  # of rows of text, the first is the header
+        "The table as text."
+        return [COLUMNS, *(row.cells for row in self)]
 
 # %% ../nbs/23_predictions.ipynb #9175d670
 def class_accuracy(
