@@ -102,7 +102,7 @@ def macro_f1(
 
 
 def names_shortcut(
-    groups: list,  # of `s8lib.slices.Group`, the most telling first
+    groups: list,  # of `s8lib.rates.Group`, the most telling first
     planted: Planted,  # the sets in which they were found
 ) -> bool:
     "Whether the first group is the planted shortcut; on clean sets, whether any shortcut is named."

@@ -21,7 +21,7 @@ from .core import DataError, OptionError, at_least, choose, visible
 from .data import ImageSet
 from .evidence import choose_layer
 from .gradcam import Cams, Request, cam, contrast, join_cams
-from .slices import Groups
+from .rates import Groups
 from .interface import problem_of
 from .layers import LayerError, find_layer
 from .memory import in_parts

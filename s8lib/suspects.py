@@ -14,11 +14,12 @@ import torch
 
 from .core import DataError
 from .explanation import Explanation
-from .slices import Groups, find_groups
 from .issues import Issues, evidence_of, join_issues, list_issues, write_issues
 from .neighbours import embed, nearest
+from .rates import Groups
 from .review import review
 from .runs import Run
+from .slices import find_groups
 from .verdicts import judge, signs_of, suspect_labels
 
 # %% ../nbs/68_suspects.ipynb #ec001c5e
