@@ -232,16 +232,15 @@ def votes(
 
 # %% ../nbs/52_neighbours.ipynb #f4f98f94
 def mistake_neighbours(
-    train: Embedding,    # of the training set, with labels
-    test: Embedding,     # of the set in which the mistakes are
-    mistakes: Mistakes,  # M of them
-    k: int = 5,          # neighbours of each class
-) -> dict:               # 'predicted' and 'true', each the `Neighbours` (M, k) of that class
+    train: Embedding,        # of the training set, with labels
+    features: torch.Tensor,  # float (M, D), of the mistakes
+    mistakes: Mistakes,      # M of them
+    k: int = 5,              # neighbours of each class
+) -> dict:                   # 'predicted' and 'true', each the `Neighbours` (M, k) of that class
     "The nearest training images of the class that was predicted and of the true one."
     if train.labels is None: raise OptionError('the training images have no labels to choose a class by')
-    queries = test.features[mistakes.index]
     classes = dict(predicted=mistakes.predicted, true=mistakes.true)
-    return {name: nearest(queries, train.features, k, (labels, train.labels))
+    return {name: nearest(features, train.features, k, (labels, train.labels))
             for name, labels in classes.items()}
 
 MOST_ROWS = 10  # mistakes in a figure

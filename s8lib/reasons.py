@@ -17,7 +17,7 @@ from torch import nn
 from .covering import CoverTest, cover_test
 from .data import ImageSet
 from .interface import Interface
-from .neighbours import embed, mistake_neighbours
+from .neighbours import mistake_neighbours
 from .predictions import Mistakes
 from .verdicts import Reference, Verdicts, judge, signs_of
 
@@ -47,21 +47,15 @@ class Reasons:
         return f'Reasons({self.verdicts}; {near})'
 
 # %% ../nbs/58_reasons.ipynb #2ef7fa4e
-def _nearest_of(model, image_set, mistakes, reference, interface):
+def _nearest_of(features, mistakes, reference):
     "Neighbours of mistakes by class, with their pictures and names."
-    from_test = _embedded(model, image_set, mistakes, interface)
-    numbered = replace(mistakes, index=torch.arange(len(mistakes)))
-    near = mistake_neighbours(reference.embedding, from_test, numbered, NEAREST)
+    near = mistake_neighbours(reference.embedding, features, mistakes, NEAREST)
     places = torch.stack([near['predicted'].places, near['true'].places], 1)
     names = tuple(tuple(tuple(reference.embedding.names[place] if place >= 0 else '' for place in row)
                         for row in pair) for pair in places.tolist())
     images = reference.train_set.images[places.clamp(min=0).flatten().numpy()]
     return dict(neighbours=near, neighbour_images=images.reshape(*places.shape, *images.shape[1:]),
                 neighbour_names=names)
-
-def _embedded(model, image_set, mistakes, interface):
-    "The embedding of the mistakes alone."
-    return embed(model, image_set.subset(mistakes.index.numpy()), interface[mistakes.index])
 
 def reasons_for(
     model: nn.Module,             # any classifier
@@ -72,10 +66,9 @@ def reasons_for(
     mirror: bool = True,          # whether a mirrored image shows the same
 ) -> Reasons:
     "Verdicts, tests and neighbours of mistakes; leaves no trace in the model."
-    verdicts = judge(signs_of(model, image_set, mistakes.index, reference, interface, mirror))
+    signs = signs_of(model, image_set, mistakes.index, reference, interface, mirror)
+    verdicts = replace(judge(signs), proposed=mistakes.predicted)
     pairs = torch.stack([mistakes.predicted, mistakes.true], 1)
     covered = cover_test(model, image_set, mistakes.index, pairs, interface)
-    near = {}
-    if reference is not None:
-        near = _nearest_of(model, image_set, mistakes, reference, interface)
-    return Reasons(replace(verdicts, proposed=mistakes.predicted), covered, **near)
+    near = {} if reference is None else _nearest_of(signs.features, mistakes, reference)
+    return Reasons(verdicts, covered, **near)

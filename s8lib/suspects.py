@@ -50,7 +50,7 @@ def _test_part(run):
     signs = signs_of(run.model, run.test, places, run.reference, mirror=run.options.flip != 'none')
     predicted = run.predictions.predicted[places]
     verdicts = replace(judge(signs), proposed=predicted)
-    near = _names_of_nearest(run.reference, embed(run.model, run.test.subset(places.numpy())).features)
+    near = _names_of_nearest(run.reference, signs.features)
     return (list_issues(run.test, predicted, verdicts, signs.values['margin'], near, places),
             evidence_of(run.test, verdicts, places))
 

@@ -113,6 +113,7 @@ class Signs:
     "What speaks for and against the labels of M images."
     values: dict             # name to float32 (M,)
     proposed: torch.Tensor   # int64 (M,), the likeliest class other than the label
+    features: torch.Tensor = None  # float32 (M, D), where they were looked up among the training images
 
 def signs_of(
     model: nn.Module,             # any classifier
@@ -134,7 +135,8 @@ def signs_of(
                 else embed(model, subset, interface[places]).features)
     values |= _signs_of_neighbours(features, labels, rivals, reference, places if is_training else None)
     margins = _epoch_margins(reference, image_set, places, labels)
-    return Signs(values | ({} if margins is None else dict(epochs=margins * reference.scale)), rivals)
+    if margins is not None: values['epochs'] = margins * reference.scale
+    return Signs(values, rivals, features)
 
 # %% ../nbs/57_verdicts.ipynb #66d9757e
 @dataclass(frozen=True)
