@@ -19,10 +19,11 @@ from shared import RESULTS, describe, seconds_of, table, words, write_result
 
 from s8lib.batches import make_train_loader
 from s8lib.compute import Compute, seed_everything
+from s8lib.decisions import VERDICTS
 from s8lib.dynamics import Dynamics, DynamicsRecorder
 from s8lib.fitting import fit
 from s8lib.options import Options, make_model
-from s8lib.planted import CAUSES, SPLITS, VERDICTS, Planted, plant
+from s8lib.planted import CAUSES, SPLITS, Planted, plant
 from s8lib.predictions import Predictions
 from s8lib.training import make_trainer
 

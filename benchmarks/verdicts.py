@@ -24,11 +24,11 @@ from shared import RESULTS, describe, seconds_of, table, words, write_result
 from s8lib.batches import make_train_loader
 from s8lib.compute import Compute, seed_everything
 from s8lib.data import ImageSet
+from s8lib.decisions import VERDICTS
 from s8lib.dynamics import Dynamics, DynamicsRecorder, average_margins, forgetting, label_margins
 from s8lib.fitting import fit
 from s8lib.neighbours import nearest, votes
 from s8lib.options import Options, load_splits, make_model
-from s8lib.planted import VERDICTS
 from s8lib.predictions import all_logits
 from s8lib.training import make_trainer
 from s8lib.verdicts import judge, reference_of, signs_of, suspect_labels

@@ -22,7 +22,7 @@ import torch
 from .answers import image_names
 from .core import DataError, OptionError, choose, visible
 from .data import ImageSet
-from .planted import VERDICTS
+from .decisions import VERDICTS
 from .storage import check_plain_file, write_file
 from .tables import MOST_ROWS, Table, and_more
 

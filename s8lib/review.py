@@ -23,9 +23,8 @@ from PIL import Image
 from .answers import image_names
 from .core import OptionError, at_least, visible
 from .data import displayed
-from .decisions import FORMAT, VERSION
+from .decisions import FORMAT, VERDICTS, VERSION
 from .issues import Issues
-from .planted import VERDICTS
 
 # %% ../nbs/64_review.ipynb #e7390e74
 LARGEST = 256  # pixels of the longer side of a picture

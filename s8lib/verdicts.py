@@ -17,10 +17,10 @@ from torch import nn
 
 from .core import OptionError
 from .data import ImageSet
+from .decisions import VERDICTS
 from .dynamics import Dynamics, average_margins, label_margins
 from .interface import Interface
 from .neighbours import Embedding, embed, nearest, votes
-from .planted import VERDICTS
 from .views import view_logits
 
 # %% ../nbs/57_verdicts.ipynb #92daeeea
