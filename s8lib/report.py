@@ -25,6 +25,7 @@ from .predictions import COLUMNS, class_accuracy, confusion_matrix
 from .review import Review, cases, table_of
 from .storage import SaveError, Store, write_file
 from .tensorboard import flatten_config
+from .verdicts import SIGNS
 
 # %% ../nbs/65_report.ipynb #d9792d91
 def _confusions(predictions):
@@ -151,6 +152,11 @@ def _visible(value):
     "A value as the page may hold it; markup of the template's own stays."
     return visible(value, keep='\n') if type(value) is str else value
 
+def _signs(explanation):
+    "The signs behind the verdicts, by name, in words."
+    verdicts = getattr(explanation, 'verdicts', None)
+    return {} if verdicts is None else {name: SIGNS.get(name, '') for name in verdicts.evidence}
+
 def _cover_sentence(explanation):
     covered = getattr(explanation, 'covered', None)
     return '' if covered is None else covered.sentence()
@@ -171,7 +177,7 @@ def _values(explanation, history, config):
         names=_names(explanation), inventory=_inventory(config), config=flatten_config(config),
         cases=cases(explanation), groups=table_of(getattr(explanation, 'groups', None)),
         twins=table_of(getattr(explanation, 'twins', None)), covered=_cover_sentence(explanation),
-        small='small' if max(explanation.images.shape[1:3]) <= 128 else '')
+        small='small' if max(explanation.images.shape[1:3]) <= 128 else '', signs=_signs(explanation))
 
 # %% ../nbs/65_report.ipynb #27f5e4ce
 def write_report(
