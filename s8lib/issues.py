@@ -89,7 +89,7 @@ def _summary_of(split, issues):
     counts = Counter(issue.verdict for issue in issues)
     words = ', '.join(f'{name} {counts[name]:,}' for name in VERDICTS if counts[name]) or 'none'
     gain = sum(issue.p_label for issue in issues if not isnan(issue.p_label))
-    return f'{split}: {len(issues):,} rows; verdicts: {words}; about {gain:,.0f} of their labels are wrong'
+    return f'{split}: {len(issues):,} rows; verdicts: {words}; wrong labels expected among them: {gain:,.0f}'
 
 # %% ../nbs/63_issues.ipynb #d259f7be
 def _verdict_names(
