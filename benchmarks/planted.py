@@ -27,7 +27,8 @@ from s8lib.planted import CAUSES, SPLITS, Planted, plant
 from s8lib.predictions import Predictions
 from s8lib.training import make_trainer
 
-EPOCHS = 16
+EPOCHS = 12
+NUM_IMAGES = 2400, 600  # training and test images
 KINDS = dict(shortcut=True, clean=False)
 
 
@@ -51,7 +52,7 @@ def file_of(folder, seed, kind): return Path(folder) / f'{kind}-{seed:03}.safete
 
 def train_one(seed, kind):
     "The tensors of a training, and its seconds."
-    planted = plant(seed, shortcut=KINDS[kind])
+    planted = plant(seed, *NUM_IMAGES, shortcut=KINDS[kind])
     options = options_of(seed)
     loader = make_train_loader(planted.train, options)
     seed_everything(seed)
@@ -74,7 +75,7 @@ def read_trained(
 ) -> Trained:
     "What a training has left."
     tensors = load_file(file_of(folder, seed, kind))
-    planted = plant(seed, shortcut=KINDS[kind])
+    planted = plant(seed, *NUM_IMAGES, shortcut=KINDS[kind])
     model = make_model(options_of(seed), planted.train).eval()
     model.load_state_dict({name.removeprefix('model.'): value for name, value in tensors.items()
                            if name.startswith('model.')})
@@ -146,7 +147,7 @@ def main(
     out: str = RESULTS,  # folder of the result files
 ):
     "Train on planted sets, as far as it has not been done."
-    setting = dict(sets=sets, width=8, epochs=EPOCHS, machine=describe('cpu'))
+    setting = dict(sets=sets, images=NUM_IMAGES, width=8, epochs=EPOCHS, machine=describe('cpu'))
     Path(folder).mkdir(parents=True, exist_ok=True)
     runs = []
     for seed, kind in product(range(sets), kinds.split(',')):

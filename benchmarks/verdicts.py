@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 from shared import RESULTS, describe, seconds_of, table, words, write_result
 
 from s8lib.batches import make_train_loader
-from s8lib.compute import Compute, seed_everything
+from s8lib.compute import PRECISIONS, Compute, seed_everything
 from s8lib.data import ImageSet
 from s8lib.decisions import VERDICTS
 from s8lib.dynamics import Dynamics, DynamicsRecorder, average_margins, forgetting, label_margins
@@ -82,7 +82,8 @@ def trained(path: Path, train_set: ImageSet, test_set: ImageSet, options: Option
     if not path.is_file():
         loader = make_train_loader(train_set, options)
         seed_everything(options.seed)
-        trainer = make_trainer(model, options, Compute(), options.epochs * len(loader))
+        compute = Compute(dtype=PRECISIONS[options.precision])
+        trainer = make_trainer(model, options, compute, options.epochs * len(loader))
         recorder = DynamicsRecorder(trainer, loader)
         tests = dict(test=test_set)
         seconds = seconds_of(lambda: fit(trainer, loader, tests, options.epochs, [recorder]))
@@ -198,7 +199,7 @@ def labels_part(setting, folder, truth, cache, folds):
     lines = []
     for seed in setting['seeds']:
         options = Options('folder', data_dir=folder, width=setting['width'], epochs=setting['epochs'],
-                          seed=seed, device='cpu', progress=False)
+                          seed=seed, device='cpu', precision=setting['precision'], progress=False)
         part, accuracy = labels_of_seed(folder, truth, setting['column'], cache, options, folds)
         rows += part
         lines.append(f'Seed {seed}: test accuracy {accuracy:.2%}.')
@@ -260,6 +261,7 @@ def main(
     cache: str = 'verdicts',  # labels: where trainings are kept
     width: int = 16,  # labels: of the network
     epochs: int = 20,  # labels: of each training
+    precision: str = 'bfloat16',  # labels: of each training; the faster one where the processor knows it
     seeds: str = '0,1,2',  # labels: with a comma between them
     folds: int = 0,  # labels: 5 also trains what cleanlab wants
     planted: str = 'planted',  # folder of benchmarks/planted.py
@@ -269,7 +271,7 @@ def main(
     setting = dict(part=part, machine=describe('cpu', 'cleanlab'))
     if part == 'labels':
         if not (folder and truth): raise SystemExit('labels need real images: pass --folder and --truth')
-        setting |= dict(column=column, width=width, epochs=epochs, folds=folds,
+        setting |= dict(column=column, width=width, epochs=epochs, precision=precision, folds=folds,
                         seeds=[int(seed) for seed in seeds.split(',')])
         page, rows = labels_part(setting, folder, truth, cache, folds)
         name = f'verdicts-{column}-width-{width}'

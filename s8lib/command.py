@@ -23,7 +23,7 @@ from .image_folder import SkippedImages
 from .main import explain, open_run, save_issues, save_report, train
 from .options import GROUPS, Options
 from .predictions import class_accuracy
-from .runs import CHANGEABLE
+from .resuming import CHANGEABLE
 from .storage import write_file
 from .tables import text_table
 

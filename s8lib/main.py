@@ -40,8 +40,8 @@ from .predictions import predict
 from .processes import run_in_processes
 from .report import draw_figures, write_report
 from .records import RunRecord, describe_run, new_folder
-from .runs import Run, absolute, check_images, check_versions, open_run
-from .runs import read_config, read_starting_point, recorder_of, resumed_options, take_up
+from .resuming import check_versions, read_starting_point, recorder_of, resumed_options, take_up
+from .runs import Run, absolute, check_images, open_run, read_config
 from .sources import image_set
 from .storage import Store
 from .suspects import groups, label_issues, run_issues, save_issues

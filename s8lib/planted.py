@@ -44,7 +44,7 @@ def between(
 
 # %% ../nbs/19_planted.ipynb #b989e27e
 SPLITS = 'train', 'test'
-MARKED = .9  # share of the marked class that has the mark in training
+MARKED = .75  # share of the marked class that has the mark in training
 
 class Cause(NamedTuple):
     "What can make a network wrong."

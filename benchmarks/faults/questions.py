@@ -205,7 +205,7 @@ def ask_forged(folder, name):
     "Runs that were described by somebody who can make checksums fit: opened or refused."
     from s8lib.core import S8Error
     from s8lib.main import open_run
-    from s8lib.runs import read_starting_point
+    from s8lib.resuming import read_starting_point
     template = folder.parent.parent / 'run'
     yield
     for number in range(10):
