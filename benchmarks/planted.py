@@ -140,17 +140,18 @@ def page(setting, runs):
 
 @call_parse
 def main(
-    sets: int = 100,  # seeds 0, 1, …, each with a shortcut and without
+    sets: int = 100,  # pairs, each with a shortcut and without
+    first: int = 0,  # seed of the first; the weights of the page `verdicts` were learned from 2000 on
     folder: str = 'planted',  # where the trainings are kept
     kinds: str = ','.join(KINDS),  # with a comma between them
     name: str = 'planted',  # of the result files
     out: str = RESULTS,  # folder of the result files
 ):
     "Train on planted sets, as far as it has not been done."
-    setting = dict(sets=sets, images=NUM_IMAGES, width=8, epochs=EPOCHS, machine=describe('cpu'))
+    setting = dict(sets=sets, first=first, images=NUM_IMAGES, width=8, epochs=EPOCHS, machine=describe('cpu'))
     Path(folder).mkdir(parents=True, exist_ok=True)
     runs = []
-    for seed, kind in product(range(sets), kinds.split(',')):
+    for seed, kind in product(range(first, first + sets), kinds.split(',')):
         file = file_of(folder, seed, kind)
         if not file.is_file():
             part = file.with_suffix('.part')

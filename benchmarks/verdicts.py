@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from fastcore.script import call_parse
-from planted import macro_f1, mistakes_of, read_trained
+from planted import KINDS, macro_f1, mistakes_of, names_shortcut, read_trained
 from safetensors.torch import load_file, save_file
 from shared import RESULTS, describe, seconds_of, table, words, write_result
 
@@ -27,9 +27,10 @@ from s8lib.data import ImageSet
 from s8lib.decisions import VERDICTS
 from s8lib.dynamics import Dynamics, DynamicsRecorder, average_margins, forgetting, label_margins
 from s8lib.fitting import fit
-from s8lib.neighbours import nearest, votes
+from s8lib.neighbours import embed, nearest, votes
 from s8lib.options import Options, load_splits, make_model
 from s8lib.predictions import all_logits
+from s8lib.slices import find_groups
 from s8lib.training import make_trainer
 from s8lib.verdicts import judge, reference_of, signs_of, suspect_labels
 from s8lib.views import view_logits
@@ -61,7 +62,7 @@ def f1(named: np.ndarray, truth: np.ndarray) -> float:
     return float(2 * (named & truth).sum() / max(1, named.sum() + truth.sum()))
 
 
-def interval(measure, scores, truth, repeats=200):
+def interval(measure, scores, truth, repeats=200):  # any two arrays that the measure compares
     "A 95% interval by bootstrap over the images."
     generator = np.random.default_rng(0)
     places = (generator.integers(0, len(truth), len(truth)) for _ in range(repeats))
@@ -207,12 +208,17 @@ def labels_part(setting, folder, truth, cache, folds):
     return [' '.join(lines), table(rows)], rows
 
 
+def trainings_in(folder):
+    "The trainings of `benchmarks/planted.py`, each with the kind of its sets."
+    for path in sorted(Path(folder).glob('*.safetensors')):
+        kind, seed = path.stem.split('-')
+        yield read_trained(folder, int(seed), kind), kind
+
+
 def planted_signs(folder):
     "The signs, verdicts by truth and seeds of all mistakes in a folder of planted sets."
     parts = []
-    for path in sorted(Path(folder).glob('*.safetensors')):
-        kind, seed = path.stem.split('-')
-        one = read_trained(folder, int(seed), kind)
+    for one, _ in trainings_in(folder):
         reference = reference_of(one.model, one.planted.train, one.dynamics)
         places = torch.from_numpy(mistakes_of(one))
         signs = signs_of(one.model, one.planted.test, places, reference, mirror=False)
@@ -239,17 +245,33 @@ def weights_part(folder):
             '\n'.join(['```python', f'PRIOR = {prior}', *lines, '```'])], []
 
 
+def shortcuts_of(folder):
+    "For each kind of planted set whether the shortcut is named, or falsely so, in the order of the files."
+    named = {kind: [] for kind in KINDS}
+    for one, kind in trainings_in(folder):
+        predictions = one.predictions['test']
+        embedding = embed(one.model, one.planted.test)
+        groups = find_groups(one.model, one.planted.test, predictions, one.planted.train, embedding)
+        named[kind].append(names_shortcut(groups, one.planted))
+    return named
+
+
 def planted_part(folder):
-    "Verdicts on planted sets: lines of the page, and rows."
+    "Verdicts on planted sets, and shortcuts: lines of the page, and rows."
     parts = planted_signs(folder)
+    named = shortcuts_of(folder)
+    told = [f'A shortcut is named first in {sum(named["shortcut"])} of {len(named["shortcut"])} sets that have one, '
+            f'and any is named in {sum(named["clean"])} of {len(named["clean"])} that have none.']
     truth = np.concatenate([verdict for _, verdict, _ in parts])
     causes = np.concatenate([cause for *_, cause in parts])
     verdicts = np.concatenate([judge(signs).verdict.numpy() for signs, *_ in parts])
+    spread = interval(macro_f1, truth, verdicts)
     rows = [{'cause': cause, 'mistakes': int((causes == cause).sum())}
             | {name: int(((causes == cause) & (verdicts == place)).sum())
                for place, name in enumerate(VERDICTS)}
             for cause in sorted({*causes})]
-    return [f'{len(parts)} trainings, macro-F1 {macro_f1(truth, verdicts):.3f}.', table(rows)], rows
+    score = f'{len(parts)} trainings, macro-F1 {macro_f1(truth, verdicts):.3f} (95% {spread}).'
+    return [score, *told, table(rows)], rows
 
 
 @call_parse

@@ -55,13 +55,21 @@ def pick_device(
 # %% ../nbs/32_compute.ipynb #1c5201ef
 PRECISIONS = dict(float32=torch.float32, bfloat16=torch.bfloat16, float16=torch.float16)
 
+def _native(device):
+    "Names of the formats in which a device computes, the best one last."
+    if device.type == 'cuda':
+        capability = torch.cuda.get_device_capability(device)
+        return ['float32'] + ['float16'] * (capability >= (7, 0)) + ['bfloat16'] * (capability >= (8, 0))
+    tests = '_is_avx512_bf16_supported', '_is_amx_tile_supported'  # PyTorch has no public ones
+    is_made_for = device.type == 'cpu' and any(getattr(torch.cpu, test, bool)() for test in tests)
+    return ['bfloat16'] * is_made_for + ['float32']
+
 def pick_precision(
     device: torch.device,  # where training runs
     name: str = 'auto',    # 'auto', 'float32', 'bfloat16' or 'float16'
 ) -> torch.dtype:          # the format for convolutions and matrix products
     "Choose a number format that pays here. Warns with `FallbackWarning` where the hardware only emulates it."
-    capability = torch.cuda.get_device_capability(device) if device.type == 'cuda' else (0, 0)
-    native = ['float32'] + ['float16'] * (capability >= (7, 0)) + ['bfloat16'] * (capability >= (8, 0))
+    native = _native(device)
     if name == 'auto': return PRECISIONS[native[-1]]
     dtype = choose(name, PRECISIONS, 'precision')
     if name in native: return dtype

@@ -158,17 +158,17 @@ class Weight:
     spread: float    # standard deviation of the sign among mistakes
     verdicts: tuple  # log-odds for each spread above the mean, in the order of `VERDICTS`
 
-PRIOR = -.64, -.15, .79  # log-odds of the verdicts where all signs are average
+PRIOR = -.48, .55, -.07  # log-odds of the verdicts where all signs are average
 WEIGHTS = dict(
-    margin=Weight(-3.16, 4.62, (-.76, -.28, 1.03)),
-    doubt=Weight(.39, .36, (-.15, .28, -.13)),
-    steady=Weight(.83, .18, (.47, -.08, -.39)),
-    second=Weight(.82, .38, (-.08, .26, -.18)),
-    label_near=Weight(.11, .18, (-.11, .00, .11)),
-    other_near=Weight(.82, .27, (-.40, .22, .18)),
-    apart=Weight(.60, .79, (-.41, -.04, .45)),
-    closest=Weight(-.70, .52, (-.15, .32, -.17)),
-    epochs=Weight(-3.64, 3.86, (-.01, .58, -.57)))
+    margin=Weight(-1.46, 1.80, (-1.00, .38, .61)),
+    doubt=Weight(.71, .34, (.01, -.15, .14)),
+    steady=Weight(.89, .16, (.66, -.13, -.53)),
+    second=Weight(.87, .33, (-.03, -.16, .19)),
+    label_near=Weight(.16, .18, (-.63, .58, .05)),
+    other_near=Weight(.79, .23, (-.71, .46, .25)),
+    apart=Weight(1.10, 1.31, (-2.31, .06, 2.24)),
+    closest=Weight(-.67, .41, (-.31, -.12, .43)),
+    epochs=Weight(-1.82, 1.64, (-.62, 1.10, -.49)))
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Verdicts:
