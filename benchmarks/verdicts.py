@@ -165,8 +165,8 @@ def row_of(name, scores, named, truth, seconds, proposed=None, true=None):
     return row | {'seconds': seconds}
 
 
-def labels_of_seed(folder, truth, column, cache, options, folds):
-    "The rows of one seed."
+def labels_of_seed(folder, truth, column, cache, options, folds, people):
+    "The rows of one seed: of the training labels and, where people were asked, of the test mistakes."
     train_set, _, test_set = load_splits(options)
     options = options.filled(train_set.image_size)
     given = noisy(train_set, Path(truth), column)
@@ -190,22 +190,61 @@ def labels_of_seed(folder, truth, column, cache, options, folds):
         peers |= {name: (*parts, total) for name, parts in
                   cleanlab_scores(given.labels, outside, f'{folds} folds').items()}
     rows += [row_of(name, values, named, wrong, spent) for name, (values, named, spent) in peers.items()]
-    return [dict(seed=options.seed) | row for row in rows], accuracy
+    rows = [dict(seed=options.seed) | row for row in rows]
+    return rows, people_rows(model, given, test_set, dynamics, people) if people else [], accuracy
 
 
-def labels_part(setting, folder, truth, cache, folds):
+def labels_part(setting, folder, truth, cache, folds, people):
     "Wrong training labels of CIFAR-10N: lines of the page, and rows."
     Path(cache).mkdir(parents=True, exist_ok=True)
     rows = []
+    answers = []
     lines = []
     for seed in setting['seeds']:
         options = Options('folder', data_dir=folder, width=setting['width'], epochs=setting['epochs'],
                           seed=seed, device='cpu', precision=setting['precision'], progress=False)
-        part, accuracy = labels_of_seed(folder, truth, setting['column'], cache, options, folds)
+        part, more, accuracy = labels_of_seed(folder, truth, setting['column'], cache, options, folds, people)
         rows += part
+        answers += [dict(seed=seed) | row for row in more]
         lines.append(f'Seed {seed}: test accuracy {accuracy:.2%}.')
         print(table(part), flush=True)
-    return [' '.join(lines), table(rows)], rows
+    pages = [' '.join(lines), table(rows)]
+    return pages + [table(answers)] * bool(answers), rows + answers
+
+
+def people_of(image_set: ImageSet, path: str) -> np.ndarray:
+    "How many people chose each class (N, C); NaN where nobody was asked."
+    with lzma.open(path, 'rt') as file: rows = {row['file']: row for row in csv.DictReader(file)}
+    names = [f'people_{name}' for name in image_set.classes]
+    nobody = dict.fromkeys(names, 'nan')
+    return np.array([[float(rows.get(file, nobody)[name]) for name in names] for file in image_set.names])
+
+
+def people_rows(model, train_set, test_set, dynamics, path):
+    "How well the verdicts tell which test labels people are against, and which mistakes are doubtful."
+    people = people_of(test_set, path)
+    asked = np.flatnonzero(np.isfinite(people[:, 0]))
+    people = people[asked]
+    labels = test_set.labels[asked]
+    agree = people[np.arange(len(asked)), labels] / people.sum(1)
+    signs = signs_of(model, test_set, torch.from_numpy(asked), reference_of(model, train_set, dynamics))
+    label, image, network = judge(signs).probabilities.T.numpy()
+    margin = signs.values['margin'].numpy()
+    doubt = signs.values['doubt'].numpy()
+    is_mistake = dynamics.tests['test'][-1].argmax(1).numpy()[asked] != labels
+    is_told = is_mistake & ((agree < .8) | (agree >= .9))
+    works = {'label against the majority': (slice(None), people.argmax(1) != labels),
+             'doubtful mistake against a clear one': (is_told, agree < .8)}
+    scores = {'p_label': label, 'p_image': image, 'p_label + p_image': label + image, '-margin': -margin,
+              'entropy': doubt}
+    rows = []
+    for work, (some, is_it) in works.items():
+        is_it = is_it[some]
+        for name, values in scores.items():
+            counts = dict(work=work, score=name, positive=f'{is_it.sum():,}', images=f'{len(is_it):,}')
+            rows.append(counts | {'AUROC': f'{auroc(values[some], is_it):.4f}',
+                                  '95%': interval(auroc, values[some], is_it)})
+    return rows
 
 
 def trainings_in(folder):
@@ -260,8 +299,8 @@ def planted_part(folder):
     "Verdicts on planted sets, and shortcuts: lines of the page, and rows."
     parts = planted_signs(folder)
     named = shortcuts_of(folder)
-    told = [f'A shortcut is named first in {sum(named["shortcut"])} of {len(named["shortcut"])} sets that have one, '
-            f'and any is named in {sum(named["clean"])} of {len(named["clean"])} that have none.']
+    first, falsely = (f'{sum(each)} of {len(each)}' for each in (named['shortcut'], named['clean']))
+    told = [f'A shortcut is named first in {first} sets that have one, and any in {falsely} that have none.']
     truth = np.concatenate([verdict for _, verdict, _ in parts])
     causes = np.concatenate([cause for *_, cause in parts])
     verdicts = np.concatenate([judge(signs).verdict.numpy() for signs, *_ in parts])
@@ -279,11 +318,12 @@ def main(
     part: str = 'labels',  # 'labels', 'weights' or 'planted'
     folder: str = None,  # labels: CIFAR-10 as image files
     truth: str = None,  # labels: CSV file (.xz) with `file` and columns of labels
+    people: str = None,  # labels: CSV file (.xz) with `file` and `people_CLASS`, of test images
     column: str = 'aggregate',  # labels: which labels are trained on
     cache: str = 'verdicts',  # labels: where trainings are kept
     width: int = 16,  # labels: of the network
     epochs: int = 20,  # labels: of each training
-    precision: str = 'bfloat16',  # labels: of each training; the faster one where the processor knows it
+    precision: str = 'bfloat16',  # labels: of each training
     seeds: str = '0,1,2',  # labels: with a comma between them
     folds: int = 0,  # labels: 5 also trains what cleanlab wants
     planted: str = 'planted',  # folder of benchmarks/planted.py
@@ -295,7 +335,7 @@ def main(
         if not (folder and truth): raise SystemExit('labels need real images: pass --folder and --truth')
         setting |= dict(column=column, width=width, epochs=epochs, precision=precision, folds=folds,
                         seeds=[int(seed) for seed in seeds.split(',')])
-        page, rows = labels_part(setting, folder, truth, cache, folds)
+        page, rows = labels_part(setting, folder, truth, cache, folds, people)
         name = f'verdicts-{column}-width-{width}'
     else:
         page, rows = weights_part(planted) if part == 'weights' else planted_part(planted)
