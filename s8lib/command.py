@@ -13,6 +13,8 @@ import sys
 import warnings
 from dataclasses import fields
 from io import BytesIO
+from itertools import chain
+from textwrap import wrap
 
 from fastcore.docments import docments
 
@@ -152,18 +154,8 @@ def _issues(run, data_dir, labels, device):
     rows = [(issue.path, issue.label, issue.proposed, issue.verdict, f'{issue.p_label:.0%}')
             for issue in issues[:10]]
     table = text_table([('image', 'label', 'proposed', 'verdict', 'label is wrong'), *rows])
-    _print(*table.splitlines(), '', *issues.summary(), *_told_fit(run),
+    _print(*table.splitlines(), '', *issues.summary(), *chain(*map(wrap, issues.notes)),
            f'Issues:       {run.folder / "issues.csv"}')
-
-_FIT = .8  # share of its training images that a network should call by their labels, before it judges them
-
-def _told_fit(run):
-    "A warning about a network that has learned too little to judge labels."
-    known = run.reference.embedding
-    fit = (known.predicted == known.labels).double().mean().item()
-    if fit >= _FIT: return []
-    return [f'The network calls only {fit:.0%} of its training images by their labels: it has learned too',
-            'little to judge them, and far fewer labels are wrong than it expects. Train for more epochs.']
 
 def _reporting(action, num_mistakes, layer, method, **given):
     "A command that ends with a report, whose options are checked before anything is done."

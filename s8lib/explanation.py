@@ -266,6 +266,7 @@ def _reasons(model, subject, chosen, request, interface):
     try:
         reference, notes = _reference(model, subject)
         where = dict(reference=reference, interface=interface, mirror=subject.mirror)
+        notes += reference.notes if reference else ()
         return reasons_for(model, subject.image_set, chosen, **where), notes
     except (CamError, LayerError, OptionError) as error: return None, (f'there are no verdicts: {error}',)
 

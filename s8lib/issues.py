@@ -56,6 +56,8 @@ def _gain(issue):
 
 class Issues(Table, list):
     "A list of `Issue` that shows as a table; `join_issues` sorts it."
+    notes = ()  # sentences about all of them
+
     def cells(self) -> list:  # of rows of text, the first is the header
         "The first rows as text."
         rows = [[visible(_text(value)) for value in issue] for issue in self[:MOST_ROWS]]
@@ -76,13 +78,16 @@ class Issues(Table, list):
         writer.writerows(map(_cells_of, self))
         write_file(Path(path), text.getvalue().encode(errors='surrogatepass'))
 
+    def _above(self): return [*self.notes]
     def _below(self): return and_more(len(self))
 
 def join_issues(
     *parts: list,  # of `Issue`, such as those of the training and those of the test set
 ) -> Issues:
-    "All rows in one list, those first that gain most."
-    return Issues(sorted(chain(*parts), key=_gain))
+    "All rows in one list, those first that gain most, with the notes of all parts."
+    issues = Issues(sorted(chain(*parts), key=_gain))
+    issues.notes = tuple(dict.fromkeys(note for part in parts for note in getattr(part, 'notes', ())))
+    return issues
 
 def _summary_of(split, issues):
     "The line of one split."

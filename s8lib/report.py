@@ -157,6 +157,11 @@ def _signs(explanation):
     verdicts = getattr(explanation, 'verdicts', None)
     return {} if verdicts is None else {name: SIGNS.get(name, '') for name in verdicts.evidence}
 
+def _notes(explanation):
+    "What the explanation says beside what its images say of themselves, which the inventory tells."
+    known = explanation.subject.image_set.notes if explanation.subject else ()
+    return [note for note in explanation.notes if note not in known]
+
 def _cover_sentence(explanation):
     covered = getattr(explanation, 'covered', None)
     return '' if covered is None else covered.sentence()
@@ -175,7 +180,7 @@ def _values(explanation, history, config):
         has_contrast=explanation.contrast_cams is not None,
         method=explanation.request.method, reshape=_reshape(explanation.request),
         names=_names(explanation), inventory=_inventory(config), config=flatten_config(config),
-        cases=cases(explanation), groups=table_of(getattr(explanation, 'groups', None)),
+        notes=_notes(explanation), cases=cases(explanation), groups=table_of(getattr(explanation, 'groups', None)),
         twins=table_of(getattr(explanation, 'twins', None)), covered=_cover_sentence(explanation),
         small='small' if max(explanation.images.shape[1:3]) <= 128 else '', signs=_signs(explanation))
 

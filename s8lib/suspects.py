@@ -39,9 +39,9 @@ def _training_part(run, looks=None):
     known = reference.embedding
     verdicts = suspect_labels(reference, looks)
     near = _names_of_nearest(reference, known.features, torch.arange(len(known)))
-    margins = verdicts.evidence['margin']
-    return (list_issues(run.train, known.predicted, verdicts, margins, near),
-            evidence_of(run.train, verdicts))
+    issues = list_issues(run.train, known.predicted, verdicts, verdicts.evidence['margin'], near)
+    issues.notes = reference.notes
+    return issues, evidence_of(run.train, verdicts)
 
 def _test_part(run):
     "Issues of the mistakes on the test images, and the numbers behind them."
