@@ -32,7 +32,7 @@ from s8lib.options import Options, load_splits, make_model
 from s8lib.predictions import all_logits
 from s8lib.slices import find_groups
 from s8lib.training import make_trainer
-from s8lib.verdicts import judge, reference_of, signs_of, suspect_labels
+from s8lib.verdicts import judge, reference_of, signs_of, suspect_labels, wrong_share
 from s8lib.views import view_logits
 
 
@@ -228,10 +228,12 @@ def people_rows(model, train_set, test_set, dynamics, path):
     labels = test_set.labels[asked]
     agree = people[np.arange(len(asked)), labels] / people.sum(1)
     signs = signs_of(model, test_set, torch.from_numpy(asked), reference_of(model, train_set, dynamics))
-    label, image, network = judge(signs).probabilities.T.numpy()
+    logits = dynamics.tests['test'][-1].float()
+    share = wrong_share(logits, torch.as_tensor(test_set.labels))
+    label, image, _ = judge(signs, share).probabilities.T.numpy()
     margin = signs.values['margin'].numpy()
     doubt = signs.values['doubt'].numpy()
-    is_mistake = dynamics.tests['test'][-1].argmax(1).numpy()[asked] != labels
+    is_mistake = logits.argmax(1).numpy()[asked] != labels
     is_told = is_mistake & ((agree < .8) | (agree >= .9))
     works = {'label against the majority': (slice(None), people.argmax(1) != labels),
              'doubtful mistake against a clear one': (is_told, agree < .8)}
@@ -262,6 +264,8 @@ def planted_signs(folder):
         places = torch.from_numpy(mistakes_of(one))
         signs = signs_of(one.model, one.planted.test, places, reference, mirror=False)
         truth = one.planted.truth['test']
+        predictions = one.predictions['test']
+        signs = signs, wrong_share(predictions.logits, predictions.labels)
         parts.append((signs, truth.verdict[places], truth.cause[places]))
     return parts
 
@@ -270,6 +274,7 @@ def weights_part(folder):
     "Weights for the page `verdicts`, as its code says them."
     from sklearn.linear_model import LogisticRegression
     parts = planted_signs(folder)
+    parts = [(signs, *rest) for (signs, _), *rest in parts]
     names = list(parts[0][0].values)
     signs = np.concatenate([np.stack([part.values[name].numpy() for name in names], 1) for part, *_ in parts])
     verdicts = np.concatenate([verdict for _, verdict, _ in parts])
@@ -303,7 +308,7 @@ def planted_part(folder):
     told = [f'A shortcut is named first in {first} sets that have one, and any in {falsely} that have none.']
     truth = np.concatenate([verdict for _, verdict, _ in parts])
     causes = np.concatenate([cause for *_, cause in parts])
-    verdicts = np.concatenate([judge(signs).verdict.numpy() for signs, *_ in parts])
+    verdicts = np.concatenate([judge(*signs).verdict.numpy() for signs, *_ in parts])
     spread = interval(macro_f1, truth, verdicts)
     rows = [{'cause': cause, 'mistakes': int((causes == cause).sum())}
             | {name: int(((causes == cause) & (verdicts == place)).sum())

@@ -259,13 +259,13 @@ def _check_asked(model, request, num_mistakes, order):
     if request.score is not None or problem_of(model) != 'regression': return
     raise CamError('the model is a regression and its numbers are no classes; say score=regression(0)')
 
-def _reasons(model, subject, chosen, request, interface):
+def _reasons(model, subject, chosen, predictions, request, interface):
     "Verdicts and tests of mistakes, or None; with a sentence where there are none that should be."
     if request.score not in (None, _SIDED) or problem_of(model) != 'single_label_classification':
         return None, ()
     try:
         reference, notes = _reference(model, subject)
-        where = dict(reference=reference, interface=interface, mirror=subject.mirror)
+        where = dict(reference=reference, interface=interface, mirror=subject.mirror, predictions=predictions)
         notes += reference.notes if reference else ()
         return reasons_for(model, subject.image_set, chosen, **where), notes
     except (CamError, LayerError, OptionError) as error: return None, (f'there are no verdicts: {error}',)
@@ -302,7 +302,7 @@ def _with_maps(explanation, model, chosen, interface, num_logits):
     cams, contrast_cams = _maps(model, image_set, chosen, request, interface, num_logits)
     explanation = replace(explanation, cams=cams, contrast_cams=contrast_cams, request=request)
     if explanation.mistakes is None: return explanation
-    reasons, notes = _reasons(model, subject, chosen, request, interface)
+    reasons, notes = _reasons(model, subject, chosen, explanation.predictions, request, interface)
     return replace(explanation, reasons=reasons, notes=(*explanation.notes, *notes))
 
 @delegates(Request)

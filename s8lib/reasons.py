@@ -18,8 +18,8 @@ from .covering import CoverTest, cover_test
 from .data import ImageSet
 from .interface import Interface
 from .neighbours import mistake_neighbours
-from .predictions import Mistakes
-from .verdicts import Reference, Verdicts, judge, signs_of
+from .predictions import Mistakes, Predictions
+from .verdicts import Reference, Verdicts, judge, signs_of, wrong_share
 
 # %% ../nbs/58_reasons.ipynb #68d2b90f
 NEAREST = 5  # training images of each class that are shown
@@ -64,10 +64,12 @@ def reasons_for(
     reference: Reference = None,  # of the training images, where they are known
     interface: Interface = Interface(),  # how the model is asked about the whole set
     mirror: bool = True,          # whether a mirrored image shows the same
+    predictions: Predictions = None,  # on the whole set, by which wrong labels are counted
 ) -> Reasons:
     "Verdicts, tests and neighbours of mistakes; leaves no trace in the model."
     signs = signs_of(model, image_set, mistakes.index, reference, interface, mirror)
-    verdicts = replace(judge(signs), proposed=mistakes.predicted)
+    share = None if predictions is None else wrong_share(predictions.logits, predictions.labels)
+    verdicts = replace(judge(signs, share), proposed=mistakes.predicted)
     pairs = torch.stack([mistakes.predicted, mistakes.true], 1)
     covered = cover_test(model, image_set, mistakes.index, pairs, interface)
     near = {} if reference is None else _nearest_of(signs.features, mistakes, reference)
