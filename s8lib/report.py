@@ -180,7 +180,8 @@ def _values(explanation, history, config):
         has_contrast=explanation.contrast_cams is not None,
         method=explanation.request.method, reshape=_reshape(explanation.request),
         names=_names(explanation), inventory=_inventory(config), config=flatten_config(config),
-        notes=_notes(explanation), cases=cases(explanation), groups=table_of(getattr(explanation, 'groups', None)),
+        notes=_notes(explanation), cases=cases(explanation),
+        groups=table_of(getattr(explanation, 'groups', None)),
         twins=table_of(getattr(explanation, 'twins', None)), covered=_cover_sentence(explanation),
         small='small' if max(explanation.images.shape[1:3]) <= 128 else '', signs=_signs(explanation))
 

@@ -54,8 +54,8 @@ class Reference:
         "A sentence about a network that has learned too little to judge labels, or nothing."
         fit = (self.embedding.predicted == self.embedding.labels).double().mean().item()
         if fit >= ENOUGH_FIT: return ()
-        return (f'The network calls only {fit:.0%} of its training images by their labels: it has learned too '
-                'little to judge them, and far fewer labels are wrong than it expects. Train for more epochs.',)
+        return (f'The network calls only {fit:.0%} of its training images by their labels: it has learned '
+                'too little to judge them, and far fewer are wrong than it expects. Train for more epochs.',)
 
 def reference_of(
     model: nn.Module,                    # any classifier
@@ -172,7 +172,9 @@ def _flip_margins(logits, labels):
         is_called = predicted == number
         confused = labels[is_called & (labels != number)]
         right = logits[is_called & (labels == number)]
-        if len(confused): margins.append(label_margins(right, confused[torch.arange(len(right)) % len(confused)]))
+        if not len(confused): continue
+        drawn = confused[torch.arange(len(right)) % len(confused)]
+        margins.append(label_margins(right, drawn))
     return torch.cat(margins).sort().values if margins else logits.new_zeros(0)
 
 def wrong_share(
