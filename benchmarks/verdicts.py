@@ -32,7 +32,7 @@ from s8lib.options import Options, load_splits, make_model
 from s8lib.predictions import all_logits
 from s8lib.slices import find_groups
 from s8lib.training import make_trainer
-from s8lib.verdicts import judge, label_shift, reference_of, signs_of, suspect_labels, wrong_share
+from s8lib.verdicts import judge, label_shift, reference_of, signs_of, suspect_labels
 from s8lib.views import view_logits
 
 
@@ -232,7 +232,7 @@ def people_rows(model, train_set, test_set, dynamics, path):
     logits = dynamics.tests['test'][-1].float()
     every = torch.as_tensor(test_set.labels)
     mistakes = signs_of(model, test_set, (logits.argmax(1) != every).nonzero()[:, 0], reference)
-    shift = label_shift(mistakes, wrong_share(logits, every))
+    shift = label_shift(mistakes, logits, every)
     label, image, _ = judge(signs, shift).probabilities.T.numpy()
     margin = signs.values['margin'].numpy()
     doubt = signs.values['doubt'].numpy()
@@ -268,7 +268,7 @@ def planted_signs(folder):
         signs = signs_of(one.model, one.planted.test, places, reference, mirror=False)
         truth = one.planted.truth['test']
         predictions = one.predictions['test']
-        signs = signs, label_shift(signs, wrong_share(predictions.logits, predictions.labels))
+        signs = signs, label_shift(signs, predictions.logits, predictions.labels)
         parts.append((signs, truth.verdict[places], truth.cause[places]))
     return parts
 

@@ -19,7 +19,7 @@ from .data import ImageSet
 from .interface import Interface
 from .neighbours import mistake_neighbours
 from .predictions import Mistakes, Predictions
-from .verdicts import Reference, Verdicts, judge, label_shift, signs_of, wrong_share
+from .verdicts import Reference, Verdicts, judge, label_shift, signs_of
 
 # %% ../nbs/58_reasons.ipynb #68d2b90f
 NEAREST = 5   # training images of each class that are shown
@@ -74,7 +74,7 @@ def reasons_for(
         places = (~predictions.correct).nonzero()[:, 0]
         sample = places[::-(-len(places) // SAMPLE)]
         usual = signs_of(model, image_set, sample, reference, interface, mirror)
-        shift = label_shift(usual, wrong_share(predictions.logits, predictions.labels))
+        shift = label_shift(usual, predictions.logits, predictions.labels)
     verdicts = replace(judge(signs, shift), proposed=mistakes.predicted)
     pairs = torch.stack([mistakes.predicted, mistakes.true], 1)
     covered = cover_test(model, image_set, mistakes.index, pairs, interface)

@@ -20,7 +20,7 @@ from .rates import Groups
 from .review import review
 from .runs import Run
 from .slices import find_groups
-from .verdicts import judge, label_shift, signs_of, suspect_labels, wrong_share
+from .verdicts import judge, label_shift, signs_of, suspect_labels
 
 # %% ../nbs/68_suspects.ipynb #ec001c5e
 def _with_images(run):
@@ -49,8 +49,8 @@ def _test_part(run):
     if not len(places): return Issues(), {}
     signs = signs_of(run.model, run.test, places, run.reference, mirror=run.options.flip != 'none')
     predicted = run.predictions.predicted[places]
-    share = wrong_share(run.predictions.logits, run.predictions.labels)
-    verdicts = replace(judge(signs, label_shift(signs, share)), proposed=predicted)
+    shift = label_shift(signs, run.predictions.logits, run.predictions.labels)
+    verdicts = replace(judge(signs, shift), proposed=predicted)
     near = _names_of_nearest(run.reference, signs.features)
     return (list_issues(run.test, predicted, verdicts, signs.values['margin'], near, places),
             evidence_of(run.test, verdicts, places))

@@ -179,21 +179,21 @@ def _flip_margins(logits, labels):
 def wrong_share(
     logits: torch.Tensor,  # (N, C) of a whole set
     labels: torch.Tensor,  # int64 (N,)
-) -> float:                # from 0 to 1
+) -> float:                # from 0 to 1; None where the network gets no class right that it also mistakes
     "The share of wrong labels among those that the network disagrees with (Garg et al. 2021)."
-    margins = label_margins(logits, labels)
-    disagreements = margins[logits.argmax(1) != labels]
     flips = _flip_margins(logits, labels)
-    if not len(disagreements) or not len(flips): return 0.
+    if not len(flips): return None
     line = flips[round(SUREST * (len(flips) - 1))]
-    return min(1., (disagreements <= line).double().mean().item() / SUREST)
+    disagreements = label_margins(logits, labels)[logits.argmax(1) != labels]
+    sure = (disagreements <= line).sum().item()
+    return min(1., (sure + .5) / (len(disagreements) + 1) / SUREST)
 
 def estimated_errors(
     logits: torch.Tensor,  # (N, C) of a whole set
     labels: torch.Tensor,  # int64 (N,)
 ) -> float:
     "How many labels are wrong, of those that the network disagrees with."
-    return wrong_share(logits, labels) * (logits.argmax(1) != labels).sum().item()
+    return (wrong_share(logits, labels) or 0.) * (logits.argmax(1) != labels).sum().item()
 
 # %% ../nbs/57_verdicts.ipynb #66d9757e
 @dataclass(frozen=True)
@@ -260,10 +260,13 @@ def _shift_to(scores, total):
     return low
 
 def label_shift(
-    signs: Signs,  # of the mistakes of a set, or of a sample of them
-    share: float,  # of wrong labels among them, of `wrong_share`
-) -> float:        # for `judge`
-    "What the log-odds of the label have to be moved by, so that of these mistakes that share is the label's."
+    signs: Signs,          # of the mistakes in a set, or of a sample of them
+    logits: torch.Tensor,  # (N, C) of the whole set
+    labels: torch.Tensor,  # int64 (N,)
+) -> float:                # for `judge`; 0 where wrong labels cannot be counted
+    "By what the log-odds of the label are moved, so that it is to blame for the share of `wrong_share`."
+    share = wrong_share(logits, labels)
+    if share is None: return 0.
     scores = _scores(signs)
     return _shift_to(scores[:, 0] - scores[:, 1:].logsumexp(1), share * len(scores))
 
