@@ -9,6 +9,7 @@ from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from s8lib.compute import describe_machine
@@ -105,3 +106,16 @@ def read_result(
     "A result that was written before, for a benchmark that goes on where it stopped."
     file = Path(out) / f'{name}.json'
     return json.loads(file.read_text(encoding='utf-8')) if file.is_file() else None
+
+
+def interval(
+    measure: Callable,  # of two arrays of equal length
+    first: np.ndarray,  # (N,)
+    second: np.ndarray,  # (N,)
+    repeats: int = 200,  # samples of the N places
+) -> str:  # such as '0.920 to 0.940'
+    "A 95% interval of a measure by bootstrap over the images."
+    generator = np.random.default_rng(0)
+    samples = (generator.integers(0, len(first), len(first)) for _ in range(repeats))
+    low, high = np.quantile([measure(first[places], second[places]) for places in samples], [.025, .975])
+    return f'{low:.3f} to {high:.3f}'

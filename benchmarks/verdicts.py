@@ -1,13 +1,11 @@
 """Whose mistake is it: suspected labels and verdicts against the truth, beside the peers.
 
-    OMP_NUM_THREADS=2 python benchmarks/verdicts.py --folder CIFAR --truth train.csv.xz --cache OUT --folds 5
-    OMP_NUM_THREADS=1 python benchmarks/verdicts.py --part weights --planted OUT    # of benchmarks/planted.py
-    OMP_NUM_THREADS=1 python benchmarks/verdicts.py --part planted --planted OUT
+    OMP_NUM_THREADS=1 python benchmarks/verdicts.py CIFAR train.csv.xz --people test.csv.xz --folds 5
 
-The first trains on the labels of a column of the truth (`--part labels`), and the labels that differ from the
-classes of the folders are to be found; `--folds 5` also trains the five networks that cleanlab wants. Every
-training is kept in the cache, so that a command that was cut off goes on. `weights` learns the weights of the
-page `verdicts` from planted sets, `planted` judges other planted sets by them.
+It trains on the labels of a column of the truth, and those that differ from the classes of the folders are
+to be found; `--folds 5` also trains the five networks that cleanlab wants. `--people` holds the verdicts on
+test images against what people said of them. Every training is kept in the cache, so that a command that was
+cut off goes on. Verdicts on drawn images: `planted_verdicts.py`.
 """
 import csv
 import lzma
@@ -17,57 +15,27 @@ from pathlib import Path
 import numpy as np
 import torch
 from fastcore.script import call_parse
-from planted import KINDS, macro_f1, mistakes_of, names_shortcut, read_trained
 from safetensors.torch import load_file, save_file
-from shared import RESULTS, describe, seconds_of, table, words, write_result
+from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
+from shared import RESULTS, describe, interval, seconds_of, table, words, write_result
 
 from s8lib.batches import make_train_loader
 from s8lib.compute import PRECISIONS, Compute, seed_everything
 from s8lib.data import ImageSet
-from s8lib.decisions import VERDICTS
 from s8lib.dynamics import Dynamics, DynamicsRecorder, average_margins, forgetting, label_margins
 from s8lib.fitting import fit
-from s8lib.neighbours import embed, nearest, votes
+from s8lib.neighbours import nearest, votes
 from s8lib.options import Options, load_splits, make_model
 from s8lib.predictions import all_logits
-from s8lib.slices import find_groups
 from s8lib.training import make_trainer
 from s8lib.verdicts import judge, label_shift, reference_of, signs_of, suspect_labels
 from s8lib.views import view_logits
 
 
-def auroc(scores: np.ndarray, truth: np.ndarray) -> float:
-    "The chance that a positive image has a higher score than a negative one; ties count half."
-    values, ranks, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    middle = np.cumsum(counts) - (counts - 1) / 2
-    positives = truth.sum()
-    negatives = len(truth) - positives
-    return float((middle[ranks][truth].sum() - positives * (positives + 1) / 2) / (positives * negatives))
-
-
-def average_precision(scores: np.ndarray, truth: np.ndarray) -> float:
-    "The mean precision at the rank of each positive image."
-    hits = truth[np.argsort(-scores, kind='stable')]
-    return float((np.cumsum(hits) / np.arange(1, len(hits) + 1))[hits].mean())
-
-
-def best_f1(scores: np.ndarray, truth: np.ndarray) -> float:
+def best_f1(truth: np.ndarray, scores: np.ndarray) -> float:
     "The largest F1 of any cut of the ranking."
     hits = np.cumsum(truth[np.argsort(-scores, kind='stable')])
     return float((2 * hits / (np.arange(1, len(truth) + 1) + truth.sum())).max())
-
-
-def f1(named: np.ndarray, truth: np.ndarray) -> float:
-    "F1 of the images that somebody names."
-    return float(2 * (named & truth).sum() / max(1, named.sum() + truth.sum()))
-
-
-def interval(measure, scores, truth, repeats=200):  # any two arrays that the measure compares
-    "A 95% interval by bootstrap over the images."
-    generator = np.random.default_rng(0)
-    places = (generator.integers(0, len(truth), len(truth)) for _ in range(repeats))
-    low, high = np.quantile([measure(scores[some], truth[some]) for some in places], [.025, .975])
-    return f'{low:.3f} to {high:.3f}'
 
 
 def noisy(train_set: ImageSet, truth: Path, column: str) -> ImageSet:
@@ -155,11 +123,12 @@ def cleanlab_scores(labels, probabilities, kind):
 
 def row_of(name, scores, named, truth, seconds, proposed=None, true=None):
     "One line of the table of labels."
-    row = {'method': name, 'AUROC': f'{auroc(scores, truth):.4f}', '95%': interval(auroc, scores, truth),
-           'average precision': f'{average_precision(scores, truth):.4f}',
-           'best F1': f'{best_f1(scores, truth):.4f}'}
+    row = {'method': name, 'AUROC': f'{roc_auc_score(truth, scores):.4f}',
+           '95%': interval(roc_auc_score, truth, scores),
+           'average precision': f'{average_precision_score(truth, scores):.4f}',
+           'best F1': f'{best_f1(truth, scores):.4f}'}
     if named is not None:
-        row |= {'F1 of what is named': f'{f1(named, truth):.4f}', 'named': f'{named.sum():,}'}
+        row |= {'F1 of what is named': f'{f1_score(truth, named):.4f}', 'named': f'{named.sum():,}'}
     if proposed is not None:
         row |= {'right proposals': f'{(proposed.numpy() == true)[truth & named].mean():.3f}'}
     return row | {'seconds': seconds}
@@ -194,7 +163,7 @@ def labels_of_seed(folder, truth, column, cache, options, folds, people):
     return rows, people_rows(model, given, test_set, dynamics, people) if people else [], accuracy
 
 
-def labels_part(setting, folder, truth, cache, folds, people):
+def scores_of(setting, folder, truth, cache, folds, people):
     "Wrong training labels of CIFAR-10N: lines of the page, and rows."
     Path(cache).mkdir(parents=True, exist_ok=True)
     rows = []
@@ -247,105 +216,28 @@ def people_rows(model, train_set, test_set, dynamics, path):
         is_it = is_it[some]
         for name, values in scores.items():
             counts = dict(work=work, score=name, positive=f'{is_it.sum():,}', images=f'{len(is_it):,}')
-            rows.append(counts | {'AUROC': f'{auroc(values[some], is_it):.4f}',
-                                  '95%': interval(auroc, values[some], is_it)})
+            rows.append(counts | {'AUROC': f'{roc_auc_score(is_it, values[some]):.4f}',
+                                  '95%': interval(roc_auc_score, is_it, values[some])})
     return rows
-
-
-def trainings_in(folder):
-    "The trainings of `benchmarks/planted.py`, each with the kind of its sets."
-    for path in sorted(Path(folder).glob('*.safetensors')):
-        kind, seed = path.stem.split('-')
-        yield read_trained(folder, int(seed), kind), kind
-
-
-def planted_signs(folder):
-    "The signs, verdicts by truth and seeds of all mistakes in a folder of planted sets."
-    parts = []
-    for one, _ in trainings_in(folder):
-        reference = reference_of(one.model, one.planted.train, one.dynamics)
-        places = torch.from_numpy(mistakes_of(one))
-        signs = signs_of(one.model, one.planted.test, places, reference, mirror=False)
-        truth = one.planted.truth['test']
-        predictions = one.predictions['test']
-        signs = signs, label_shift(signs, predictions.logits, predictions.labels)
-        parts.append((signs, truth.verdict[places], truth.cause[places]))
-    return parts
-
-
-def weights_part(folder):
-    "Weights for the page `verdicts`, as its code says them."
-    from sklearn.linear_model import LogisticRegression
-    parts = planted_signs(folder)
-    parts = [(signs, *rest) for (signs, _), *rest in parts]
-    names = list(parts[0][0].values)
-    signs = np.concatenate([np.stack([part.values[name].numpy() for name in names], 1) for part, *_ in parts])
-    verdicts = np.concatenate([verdict for _, verdict, _ in parts])
-    mean = signs.mean(0)
-    spread = signs.std(0)
-    learned = LogisticRegression(max_iter=5000).fit((signs - mean) / spread, verdicts)
-    lines = [f'{name}=Weight({mean[place]:.2f}, {spread[place]:.2f}, '
-             f'({", ".join(f"{value:.2f}" for value in learned.coef_[:, place])})),'
-             for place, name in enumerate(names)]
-    prior = ', '.join(f'{value:.2f}' for value in learned.intercept_)
-    return [f'{len(verdicts):,} mistakes of {len(parts)} trainings.',
-            '\n'.join(['```python', f'PRIOR = {prior}', *lines, '```'])], []
-
-
-def shortcuts_of(folder):
-    "For each kind of planted set whether the shortcut is named, or falsely so, in the order of the files."
-    named = {kind: [] for kind in KINDS}
-    for one, kind in trainings_in(folder):
-        predictions = one.predictions['test']
-        embedding = embed(one.model, one.planted.test)
-        groups = find_groups(one.model, one.planted.test, predictions, one.planted.train, embedding)
-        named[kind].append(names_shortcut(groups, one.planted))
-    return named
-
-
-def planted_part(folder):
-    "Verdicts on planted sets, and shortcuts: lines of the page, and rows."
-    parts = planted_signs(folder)
-    named = shortcuts_of(folder)
-    first, falsely = (f'{sum(each)} of {len(each)}' for each in (named['shortcut'], named['clean']))
-    told = [f'A shortcut is named first in {first} sets that have one, and any in {falsely} that have none.']
-    truth = np.concatenate([verdict for _, verdict, _ in parts])
-    causes = np.concatenate([cause for *_, cause in parts])
-    verdicts = np.concatenate([judge(*signs).verdict.numpy() for signs, *_ in parts])
-    spread = interval(macro_f1, truth, verdicts)
-    rows = [{'cause': cause, 'mistakes': int((causes == cause).sum())}
-            | {name: int(((causes == cause) & (verdicts == place)).sum())
-               for place, name in enumerate(VERDICTS)}
-            for cause in sorted({*causes})]
-    score = f'{len(parts)} trainings, macro-F1 {macro_f1(truth, verdicts):.3f} (95% {spread}).'
-    return [score, *told, table(rows)], rows
 
 
 @call_parse
 def main(
-    part: str = 'labels',  # 'labels', 'weights' or 'planted'
-    folder: str = None,  # labels: CIFAR-10 as image files
-    truth: str = None,  # labels: CSV file (.xz) with `file` and columns of labels
-    people: str = None,  # labels: CSV file (.xz) with `file` and `people_CLASS`, of test images
-    column: str = 'aggregate',  # labels: which labels are trained on
-    cache: str = 'verdicts',  # labels: where trainings are kept
-    width: int = 16,  # labels: of the network
-    epochs: int = 20,  # labels: of each training
-    precision: str = 'bfloat16',  # labels: of each training
-    seeds: str = '0,1,2',  # labels: with a comma between them
-    folds: int = 0,  # labels: 5 also trains what cleanlab wants
-    planted: str = 'planted',  # folder of benchmarks/planted.py
+    folder: str,  # CIFAR-10 as image files
+    truth: str,  # CSV file (.xz) with `file` and columns of labels
+    people: str = None,  # CSV file (.xz) with `file` and `people_CLASS`, of test images
+    column: str = 'aggregate',  # which labels are trained on
+    cache: str = 'verdicts',  # where trainings are kept
+    width: int = 16,  # of the network
+    epochs: int = 20,  # of each training
+    precision: str = 'bfloat16',  # of each training
+    seeds: str = '0,1,2',  # with a comma between them
+    folds: int = 0,  # 5 also trains what cleanlab wants
     out: str = RESULTS,  # folder of the result files
 ):
-    "Score suspected labels and verdicts."
-    setting = dict(part=part, machine=describe('cpu', 'cleanlab'))
-    if part == 'labels':
-        if not (folder and truth): raise SystemExit('labels need real images: pass --folder and --truth')
-        setting |= dict(column=column, width=width, epochs=epochs, precision=precision, folds=folds,
-                        seeds=[int(seed) for seed in seeds.split(',')])
-        page, rows = labels_part(setting, folder, truth, cache, folds, people)
-        name = f'verdicts-{column}-width-{width}'
-    else:
-        page, rows = weights_part(planted) if part == 'weights' else planted_part(planted)
-        name = f'verdicts-{part}'
-    print(write_result(name, dict(setting=setting, rows=rows), [words(setting), *page], out))
+    "Score suspected labels and verdicts on real images."
+    setting = dict(column=column, width=width, epochs=epochs, precision=precision, folds=folds,
+                   seeds=[int(seed) for seed in seeds.split(',')], machine=describe('cpu', 'cleanlab'))
+    page, rows = scores_of(setting, folder, truth, cache, folds, people)
+    print(write_result(f'verdicts-{column}-width-{width}', dict(setting=setting, rows=rows),
+                       [words(setting), *page], out))
