@@ -19,11 +19,12 @@ from s8lib.slices import find_groups
 from s8lib.verdicts import judge, label_shift, reference_of, signs_of
 
 
-def trainings_in(folder):
+def trainings_in(folders):
     "The trainings of `benchmarks/planted.py`, each with the kind of its sets."
-    for path in sorted(Path(folder).glob('*.safetensors')):
-        kind, seed = path.stem.split('-')
-        yield read_trained(folder, int(seed), kind), kind
+    for folder in folders.split(','):
+        for path in sorted(Path(folder).glob('*.safetensors')):
+            kind, seed = path.stem.split('-')
+            yield read_trained(folder, int(seed), kind), kind
 
 
 def planted_signs(folder):
@@ -90,12 +91,13 @@ def scores_of(folder):
 
 @call_parse
 def main(
-    folder: str = 'planted',  # trainings of benchmarks/planted.py
+    folder: str = 'planted',  # trainings of benchmarks/planted.py; several with a comma between them
     weights: bool = False,  # learn weights, instead of a score
+    name: str = None,  # of the result files
     out: str = RESULTS,  # folder of the result files
 ):
     "Score verdicts and shortcuts on planted sets, or learn the weights of verdicts from them."
     setting = dict(machine=describe('cpu', 'scikit-learn'))
     page, rows = learned_weights(folder) if weights else scores_of(folder)
-    name = 'verdicts-weights' if weights else 'verdicts-planted'
+    name = name or ('verdicts-weights' if weights else 'verdicts-planted')
     print(write_result(name, dict(setting=setting, rows=rows), [words(setting), *page], out))
