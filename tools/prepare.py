@@ -2,7 +2,7 @@
 Pages run after the export: they import the modules of other pages.
 
 python tools/prepare.py                          # export, clean, README, checks
-python tools/prepare.py nbs/46_gradcam.ipynb     # and store this page's outputs"""
+python tools/prepare.py nbs/460_gradcam.ipynb     # and store this page's outputs"""
 import subprocess
 import sys
 import sysconfig

@@ -11,7 +11,7 @@ import torch
 from .catalog import NUM_CLASSES, TOKENS, TRANSFORMERS, WINDOWS, enliven
 from .trial import judged
 
-PAGE = Path(__file__).parents[2] / 'nbs' / '49_situations.ipynb'
+PAGE = Path(__file__).parents[2] / 'nbs' / '490_situations.ipynb'
 
 
 def on_the_page() -> dict:
