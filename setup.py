@@ -10,7 +10,7 @@ name = settings['lib_name']
 setup(
     version=settings['version'],
     packages=find_packages(include=[name, f'{name}.*']),
-    package_data={name: ['report.html', 'review.html']},
+    package_data={name: ['*.html', '*.js']},
     install_requires=settings['requirements'].split(),
     extras_require={extra: settings[f'{extra}_requirements'].split() for extra in ('dev', 'benchmark')},
     # nbdev finds the documentation of a package by its entry point; a table would hide the scripts

@@ -255,7 +255,7 @@ def _chosen(model, image_set, predictions, interface, **which):
 def _check_asked(model, request, num_mistakes, order):
     "Raise `OptionError` or `CamError` for what cannot be asked of this model."
     at_least(1, num_mistakes=num_mistakes)
-    choose(order, dict.fromkeys(('loss', 'confidence', 'index')), 'order')
+    choose(order, dict.fromkeys(('pairs', 'loss', 'confidence', 'index')), 'order')
     if request.score is not None or problem_of(model) != 'regression': return
     raise CamError('the model is a regression and its numbers are no classes; say score=regression(0)')
 
@@ -311,7 +311,7 @@ def explain(
     images=None,                      # whatever `image_set` takes; by default the run's test set
     labels=None,                      # of the images, if they have none with them
     num_mistakes: int = 10,           # at most so many; without labels all images are explained
-    order: str = 'loss',              # which mistakes: 'loss', 'confidence' or 'index', see `misclassified`
+    order: str = 'pairs',             # which mistakes, see `misclassified`
     predictions: Predictions = None,  # of this network on these images, if they have been made already
     preprocess=None,                  # from a photo to the model's input; by default what the model carries
     **request,

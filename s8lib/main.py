@@ -44,7 +44,7 @@ from .resuming import check_versions, read_starting_point, recorder_of, resumed_
 from .runs import Run, absolute, check_images, open_run, read_config
 from .sources import image_set
 from .storage import Store
-from .suspects import groups, label_issues, run_issues, save_issues
+from .suspects import groups, label_issues, run_decks, run_issues, save_issues
 from .tensorboard import TensorBoardLog
 from .training import DivergedError, Trainer, make_trainer
 from .twins import find_twins
@@ -261,7 +261,7 @@ train.__delwrap__ = Options  # where its options have their comments
 def save_report(
     run: Run,                         # trained
     explanation: Explanation = None,  # of `explain`; made here if it is not given
-    num_mistakes: int = 10,           # how many mistakes to explain, if it is not given
+    num_mistakes: int = 1000,         # how many mistakes to explain at most, if it is not given
     **request
 ) -> Path:                            # the page, report.html in the run's folder
     "Write figures and the HTML report into the run's folder, and the figures to TensorBoard."
@@ -269,12 +269,13 @@ def save_report(
     figures = draw_figures(explanation, run.history)
     with TensorBoardLog(run.folder) as log:
         for name, figure in figures.items(): log.figure(name, figure, len(run.history))
-    decisions = None
+    decks = None
     if run.train is not None:
-        issues, decisions = run_issues(run)
+        issues, evidence = run_issues(run)
         write_issues(run.folder, issues)
         explanation = _with_all_mistakes(run, explanation)
-    return write_report(run.folder, explanation, run.history, run.config, figures, decisions)
+        decks = run_decks(run, explanation, issues, evidence)
+    return write_report(run.folder, explanation, run.history, run.config, figures, decks)
 
 def _with_all_mistakes(run, explanation):
     "The explanation with what takes all images of a run: systematic mistakes, and twins of training images."

@@ -249,16 +249,29 @@ class Mistakes:
         "The mistakes of a slice, or at some places."
         return Mistakes(*(values[some] for values in vars(self).values()))
 
+def _turns(pairs, losses):
+    "For each mistake its turn, if every pair of classes shows its worst first, then its second."
+    order = losses.argsort(descending=True, stable=True)
+    grouped = order[pairs[order].argsort(stable=True)]  # by pair, the worst first
+    counts = pairs.unique(return_counts=True)[1]
+    within = torch.cat([torch.arange(count) for count in counts.tolist()]) if len(pairs) else pairs
+    turns = torch.empty(len(pairs), dtype=torch.float64)
+    turns[grouped] = within.double()
+    turns[order] += torch.linspace(0, .5, len(pairs), dtype=torch.float64)
+    return turns
+
 def misclassified(
     predictions: Predictions,  # of one pass
     num_mistakes: int = 10,    # at most so many
-    order: str = 'loss',       # 'loss': worst first; 'confidence': surest first; 'index': as in the set
+    order: str = 'pairs',      # 'pairs', 'loss', 'confidence' or 'index'
 ) -> Mistakes:                 # at most `num_mistakes`; none is a possible answer
     "The first mistakes in an order. Raises `OptionError` for an unknown order or a number below 1."
     at_least(1, num_mistakes=num_mistakes)
     places = (~predictions.correct).nonzero().flatten()
     confidence = predictions.probabilities.amax(1)
-    ranks = dict(loss=-predictions.losses[places], confidence=-confidence[places], index=places)
+    losses = predictions.losses[places]
+    pairs = predictions.labels[places] * len(predictions.classes) + predictions.predicted[places]
+    ranks = dict(pairs=_turns(pairs, losses), loss=-losses, confidence=-confidence[places], index=places)
     index = places[choose(order, ranks, 'order').argsort(stable=True)[:num_mistakes]]
     true = predictions.labels[index]
     predicted = predictions.predicted[index]

@@ -31,33 +31,36 @@ class Reasons:
     verdicts: Verdicts                   # whose mistakes they are
     covered: CoverTest = None            # with the evidence for the wrong class covered
     neighbours: dict = None              # 'predicted' and 'true' to the nearest training images of that class
-    neighbour_images: np.ndarray = None  # uint8 (M, 2, k, H, W, C), pictures of them
-    neighbour_names: tuple = None        # for each mistake, for each of the two classes k names
+    reference: Reference = None          # of the training images
 
     def __getitem__(self,
         part: slice,  # which mistakes
     ) -> 'Reasons':
         "The reasons of a slice of the mistakes."
         near = self.neighbours and {kind: value[part] for kind, value in self.neighbours.items()}
-        rest = {name: None if getattr(self, name) is None else getattr(self, name)[part]
-                for name in ('covered', 'neighbour_images', 'neighbour_names')}
-        return Reasons(self.verdicts[part], neighbours=near, **rest)
+        return Reasons(self.verdicts[part], self.covered and self.covered[part], near, self.reference)
+
+    def _places(self): return torch.stack([self.neighbours[kind].places for kind in ('predicted', 'true')], 1)
+
+    @property
+    def neighbour_images(self) -> np.ndarray:
+        "Pictures of the nearest training images, uint8 (M, 2, k, H, W, C), read when asked for."
+        places = self._places()
+        images = self.reference.train_set.images[places.clamp(min=0).flatten().numpy()]
+        return images.reshape(*places.shape, *images.shape[1:])
+
+    @property
+    def neighbour_names(self) -> tuple:
+        "For each mistake, for each of the two classes, the names of the nearest training images."
+        names = self.reference.embedding.names
+        return tuple(tuple(tuple(names[place] if place >= 0 else '' for place in row) for row in pair)
+                     for pair in self._places().tolist())
 
     def __repr__(self):
         near = 'no training images' if self.neighbours is None else f'{NEAREST} training images of each class'
         return f'Reasons({self.verdicts}; {near})'
 
 # %% ../nbs/580_reasons.ipynb #2ef7fa4e
-def _nearest_of(features, mistakes, reference):
-    "Neighbours of mistakes by class, with their pictures and names."
-    near = mistake_neighbours(reference.embedding, features, mistakes, NEAREST)
-    places = torch.stack([near['predicted'].places, near['true'].places], 1)
-    names = tuple(tuple(tuple(reference.embedding.names[place] if place >= 0 else '' for place in row)
-                        for row in pair) for pair in places.tolist())
-    images = reference.train_set.images[places.clamp(min=0).flatten().numpy()]
-    return dict(neighbours=near, neighbour_images=images.reshape(*places.shape, *images.shape[1:]),
-                neighbour_names=names)
-
 def reasons_for(
     model: nn.Module,             # any classifier
     image_set: ImageSet,          # with labels
@@ -78,5 +81,6 @@ def reasons_for(
     verdicts = replace(judge(signs, shift), proposed=mistakes.predicted)
     pairs = torch.stack([mistakes.predicted, mistakes.true], 1)
     covered = cover_test(model, image_set, mistakes.index, pairs, interface)
-    near = {} if reference is None else _nearest_of(signs.features, mistakes, reference)
-    return Reasons(verdicts, covered, **near)
+    if reference is None: return Reasons(verdicts, covered)
+    near = mistake_neighbours(reference.embedding, signs.features, mistakes, NEAREST)
+    return Reasons(verdicts, covered, near, reference)

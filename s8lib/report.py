@@ -8,21 +8,23 @@ Docs: https://s8lib.github.io/s8lib/report.html.md"""
 __all__ = ['draw_figures', 'write_report']
 
 # %% ../nbs/650_report.ipynb #01e245e0
-import base64
 from collections import Counter
 from io import BytesIO
 from pathlib import Path
 
 import torch
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from . import __version__
-from .core import DataError, visible
+from .browsing import mistake_deck
+from .charts import HEIGHT, WIDTH, curves, matrix_of_buttons, matrix_of_pixels, worst_pairs
+from .core import DataError
 from .datasets import Inventory, InventoryRow
+from .decks import render_page
 from .explanation import Explanation
 from .plots import plot_history
 from .predictions import COLUMNS, class_accuracy, confusion_matrix
-from .review import Review, cases, table_of
+from .rates import rate_interval
+from .sheets import picture_uri
 from .storage import SaveError, Store, write_file
 from .tensorboard import flatten_config
 from .verdicts import SIGNS
@@ -38,19 +40,6 @@ def _confusions(predictions):
         true, called = divmod(place, len(names))
         if count: words.append(f'{names[true]} was called {names[called]} {count}×')
     return f'Most often: {"; ".join(words)}.' if words else 'No image was called by a wrong name.'
-
-# %% ../nbs/650_report.ipynb #fcd234d4
-def _blanks(explanation):
-    "How many maps have no positive evidence, in a sentence."
-    if explanation.cams is None: return 'There are no mistakes, so there are no maps.'
-    count = len(explanation.mistakes)
-    blanks = explanation.cams.blank.sum(0).tolist()
-    if explanation.contrast_cams is not None: blanks.append(int(explanation.contrast_cams.blank.sum()))
-    if not sum(blanks): return f'All {len(blanks) * count} maps show some positive evidence.'
-    kinds = zip(blanks, ('for the predicted class', 'for the true class', 'for the difference'))
-    words = ', '.join(f'{number} {kind}' for number, kind in kinds)
-    return (f'Without any positive evidence, of {count} maps of each kind, and said so in the picture: '
-            f'{words}.')
 
 # %% ../nbs/650_report.ipynb #6876fc11
 _FACTS = dict(model='model', dataset='data', data_dir='folder', labels='labels', epochs='epochs', seed='seed',
@@ -95,15 +84,6 @@ def _inventory(config):
     rows += [InventoryRow('', 'noted', note, 0, '') for note in notes]
     return Inventory(rows).cells() if rows else []
 
-def _names(explanation):
-    "Number, name, true and predicted class of each mistake. Nothing where the images have no names."
-    mistakes = explanation.mistakes
-    numbers = list(map(str, mistakes.index.tolist()))
-    names = explanation.answers.names if explanation.answers else tuple(numbers)
-    columns = [[explanation.classes[label] for label in labels.tolist()]
-               for labels in (mistakes.true, mistakes.predicted)]
-    return [] if names == tuple(numbers) else list(zip(numbers, names, *columns))
-
 def _reshape(request):
     "How the outputs of the layer became maps, or nothing where they are maps."
     reshape = request.reshape or getattr(request.layer, 'reshape', None)
@@ -112,34 +92,36 @@ def _reshape(request):
 # %% ../nbs/650_report.ipynb #2023be49
 def _title(accuracy, history, settings):
     "What was trained on which images, and how good it is."
-    subject = f'{settings.get("model", "A model")} on {settings.get("dataset", "a set of images")}'
+    place = Path(settings.get('data_dir') or '').name
+    images = settings.get('dataset', 'a set of images')
+    if images == 'folder': images = place or images
+    subject = f'{settings.get("model", "A model")} on {images}'
     result = f'{subject}: {accuracy:.1%} right'
     if not _is_stopped(history, settings): return result
     return f'{result}, stopped after {len(history)} of {settings["epochs"]} epochs'
 
 # %% ../nbs/650_report.ipynb #9dcef381
+_IN_FIGURES = 10  # mistakes
+
 def draw_figures(
     explanation: Explanation,  # of `explain`
     history: list,             # a dict for each finished epoch
 ) -> dict:                     # 'history', 'confusion', 'mistakes' and 'cams', each a `Figure`
     "Draw the figures of a run."
-    return dict(history=plot_history(history), confusion=explanation.plot_confusion(),
-                mistakes=explanation.plot_mistakes(), cams=explanation.plot_cams())
+    first = explanation[:_IN_FIGURES]
+    return dict(history=plot_history(history), confusion=first.plot_confusion(),
+                mistakes=first.plot_mistakes(), cams=first.plot_cams())
 
 # %% ../nbs/650_report.ipynb #3a911360
 def _save_pictures(figures, folder):
-    "Save each figure as a PNG file, and return what the page needs: its width and the file as text."
+    "Save each figure as a PNG file."
     if folder.is_symlink(): raise DataError(f'{folder} is a link to elsewhere; remove it')
     try: folder.mkdir(parents=True, exist_ok=True)
     except OSError as error: raise SaveError(f'{folder} cannot be made ({error})') from error
-    pictures = {}
     for name, figure in figures.items():
         png = BytesIO()
         figure.savefig(png, dpi=2 * figure.dpi)
         write_file(folder / f'{name}.png', png.getvalue())
-        data = base64.b64encode(png.getvalue()).decode()
-        pictures[name] = dict(width=round(figure.bbox.width), data=data)
-    return pictures
 
 def _is_kept(predictions, folder):
     "Whether the folder is a run that holds these very predictions."
@@ -147,15 +129,34 @@ def _is_kept(predictions, folder):
     except DataError: return False
     return torch.equal(kept['logits'], predictions.logits)
 
-# %% ../nbs/650_report.ipynb #19449c2b
-def _visible(value):
-    "A value as the page may hold it; markup of the template's own stays."
-    return visible(value, keep='\n') if type(value) is str else value
+# %% ../nbs/650_report.ipynb #6b3f7135
+_MOST_GROUPS = 12
+_MOST_TWINS = 12
 
+def _groups(explanation):
+    "Sentence, header and first rows of the groups, or None."
+    groups = explanation.groups
+    if groups is None: return None
+    header, *rows = groups.cells()
+    return dict(sentence=groups.sentence, header=header,
+                rows=[(group.words, row) for group, row in zip(groups[:_MOST_GROUPS], rows)])
+
+def _twins(explanation):
+    "Sentence and first pairs of the twins, with both images, or None."
+    twins = explanation.twins
+    subject = explanation.subject
+    if twins is None or subject is None or subject.train is None: return None
+    sets = dict(train=subject.train, test=subject.image_set)
+    pairs = [twin._asdict() | dict(differs=twin.differs, split=twins.split) |
+             {split: picture_uri(images.images[getattr(twin, split)]) for split, images in sets.items()}
+             for twin in twins[:_MOST_TWINS]]
+    return dict(sentence=twins.sentence, pairs=pairs)
+
+# %% ../nbs/650_report.ipynb #19449c2b
 def _signs(explanation):
     "The signs behind the verdicts, by name, in words."
-    verdicts = getattr(explanation, 'verdicts', None)
-    return {} if verdicts is None else {name: SIGNS.get(name, '') for name in verdicts.evidence}
+    verdicts = explanation.reasons and explanation.reasons.verdicts
+    return {name: SIGNS.get(name, '') for name in verdicts.evidence} if verdicts else {}
 
 def _notes(explanation):
     "What the explanation says beside what its images say of themselves, which the inventory tells."
@@ -163,27 +164,53 @@ def _notes(explanation):
     return [note for note in explanation.notes if note not in known]
 
 def _cover_sentence(explanation):
-    covered = getattr(explanation, 'covered', None)
-    return '' if covered is None else covered.sentence()
+    covered = explanation.reasons and explanation.reasons.covered
+    return covered.sentence() if covered else ''
 
-def _values(explanation, history, config):
+def _interval(predictions):
+    "The interval of the accuracy in words."
+    low, high = rate_interval([int(predictions.correct.sum())], [len(predictions)])
+    return f'95%: {low.item():.2%} to {high.item():.2%}'
+
+def _stopped(history, settings):
+    "A sentence about a training that was stopped, or nothing."
+    if not _is_stopped(history, settings): return ''
+    return (f'This training was stopped after {len(history)} of {settings["epochs"]} epochs: the network has '
+            'learned less than it would have, and its mistakes are those of a beginner.')
+
+def _class_rows(predictions):
+    "A row for each class; of many classes those with the smallest recall first."
+    rows = class_accuracy(predictions)
+    if len(rows) <= 12: return rows
+    return sorted(rows, key=lambda row: row.accuracy if row.total else 2)
+
+_PARTS = dict(
+    mistakes='Mistakes', labels='Labels', decide='Decisions', learning='Learning', classes='Classes',
+    matrix='Confusions', groups='Groups', twins='Twins', made='How it was made')
+
+def _parts(values, decks):
+    "Address and name of each part that this page has."
+    absent = [name for name in ('groups', 'twins') if not values[name]]
+    if len(decks) < 2: absent.append('labels')
+    return [part for part in _PARTS.items() if part[0] not in absent]
+
+def _values(explanation, history, config, decks):
     "The numbers and words of the page, by their names in the template."
     predictions = explanation.predictions
     settings = _settings(config)
-    return dict(
+    values = dict(
         version=__version__, title=_title(predictions.accuracy, history, settings),
-        facts=_facts(history, settings),
-        predictions=predictions, accuracy=class_accuracy(predictions), columns=COLUMNS,
-        confusions=_confusions(predictions),
-        num_wrong=int((~predictions.correct).sum()), num_shown=len(explanation.mistakes),
-        cams=explanation.cams, blanks=_blanks(explanation),
-        has_contrast=explanation.contrast_cams is not None,
+        facts=_facts(history, settings), stopped=_stopped(history, settings), interval=_interval(predictions),
+        predictions=predictions, accuracy=_class_rows(predictions), columns=COLUMNS,
+        confusions=_confusions(predictions), pairs=worst_pairs(predictions),
+        matrix=matrix_of_buttons(predictions),
+        num_wrong=int((~predictions.correct).sum()), num_explained=len(explanation.mistakes),
+        cams=explanation.cams, panels=curves(history), size=(WIDTH, HEIGHT),
         method=explanation.request.method, reshape=_reshape(explanation.request),
-        names=_names(explanation), inventory=_inventory(config), config=flatten_config(config),
-        notes=_notes(explanation), cases=cases(explanation),
-        groups=table_of(getattr(explanation, 'groups', None)),
-        twins=table_of(getattr(explanation, 'twins', None)), covered=_cover_sentence(explanation),
+        inventory=_inventory(config), config=flatten_config(config), notes=_notes(explanation),
+        groups=_groups(explanation), twins=_twins(explanation), covered=_cover_sentence(explanation),
         small='small' if max(explanation.images.shape[1:3]) <= 128 else '', signs=_signs(explanation))
+    return values | dict(parts=_parts(values, decks))
 
 # %% ../nbs/650_report.ipynb #27f5e4ce
 def write_report(
@@ -192,18 +219,17 @@ def write_report(
     history: list,             # a dict for each finished epoch
     config: dict,              # names to values, perhaps nested; shown whole
     figures: dict = None,      # of `draw_figures`; drawn here if they are not given
-    review: Review = None,     # a page to decide on, whose proposals stand in issues.csv
+    decks: tuple = None,       # of `Deck`: the mistakes first, by default those of the explanation alone
 ) -> Path:                     # the page
-    "Write report.html, with its figures as figures/*.png beside it."
+    "Write report.html, with figures as figures/*.png beside it."
     folder = Path(folder)
-    pictures = _save_pictures(figures or draw_figures(explanation, history), folder / 'figures')
-    environment = Environment(loader=PackageLoader('s8lib', ''), autoescape=True, undefined=StrictUndefined,
-                              finalize=_visible, trim_blocks=True, lstrip_blocks=True)
-    values = _values(explanation, history, config)
-    review = review and review._repr_html_()
-    is_kept = _is_kept(explanation.predictions, folder)
-    text = environment.get_template('report.html').render(values, pictures=pictures, review=review,
-                                                          is_kept=is_kept)
+    _save_pictures(figures or draw_figures(explanation, history), folder / 'figures')
+    decks = (mistake_deck(explanation),) if decks is None else decks
+    values = _values(explanation, history, config, decks)
+    labels = _settings(config).get('labels')
+    text = render_page('report.html', decks, None if labels in (None, 'None') else labels,
+                       extra=dict(matrix=matrix_of_pixels(explanation.predictions)),
+                       is_kept=_is_kept(explanation.predictions, folder), **values)
     page = folder / 'report.html'
     write_file(page, text.encode())
     return page
