@@ -7,7 +7,7 @@ Docs: https://s8lib.github.io/s8lib/exporting.html.md"""
 # %% auto #0
 __all__ = ['TOLERANCE', 'write_card', 'export_model', 'export_onnx', 'export_run']
 
-# %% ../nbs/606_exporting.ipynb #337c94b3
+# %% ../nbs/606_exporting.ipynb #a72ecd7f
 import json
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,7 +25,7 @@ from .models.resnet import ResNet
 from .predictions import Predictions
 from .storage import SaveError, write_file
 
-# %% ../nbs/606_exporting.ipynb #c3198edc
+# %% ../nbs/606_exporting.ipynb #4a300c21
 def _code(*lines): return '\n'.join(['```python', *lines, '```', ''])
 
 def _with_torch(exported):
@@ -75,7 +75,7 @@ def _sentence(exported):
     count = sum(value.numel() for value in exported.model.parameters())
     size = '×'.join(map(str, exported.image_size))
     return (f'A {kind.model} of {count:,} parameters, {kind.width} channels wide, with the stem for '
-            f'{kind.stem} images. It takes images of {size} pixels with {kind.num_channels} channels, and tells '
+            f'{kind.stem} images. It takes {size} pixels with {kind.num_channels} channels, and tells '
             f'{kind.num_classes:,} classes apart.')
 
 def write_card(
@@ -97,7 +97,7 @@ def write_card(
     write_file(folder / 'README.md', str(card).encode())
     return folder / 'README.md'
 
-# %% ../nbs/606_exporting.ipynb #fb38aa48
+# %% ../nbs/606_exporting.ipynb #327e040c
 def export_model(
     model: ResNet,        # of this library, trained; stays as it is
     folder: str | Path,   # made if it does not exist
@@ -111,7 +111,7 @@ def export_model(
     write_card(folder)
     return folder
 
-# %% ../nbs/606_exporting.ipynb #5caaa433
+# %% ../nbs/606_exporting.ipynb #415f5824
 TOLERANCE = 1e-4  # difference of two logits, as a share of the largest
 
 def _check_packages():
@@ -154,7 +154,7 @@ def export_onnx(
     write_file(folder / 'model.onnx', content)
     return folder / 'model.onnx'
 
-# %% ../nbs/606_exporting.ipynb #b3b5825f
+# %% ../nbs/606_exporting.ipynb #22da8bfb
 def _facts_of(run):
     "What a run says of its data and its training, by name."
     options = run.options
