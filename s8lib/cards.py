@@ -7,7 +7,7 @@ Docs: https://s8lib.github.io/s8lib/cards.html.md"""
 # %% auto #0
 __all__ = ['plain', 'front_matter', 'accuracy_lines', 'Card']
 
-# %% ../nbs/604_cards.ipynb #f29cc2ee
+# %% ../nbs/604_cards.ipynb #63dc8563
 import json
 import re
 from dataclasses import dataclass, field
@@ -16,18 +16,16 @@ from .core import visible
 from .predictions import Predictions, class_accuracy, confusion_matrix
 from .rates import Rate, rate_interval
 
-# %% ../nbs/604_cards.ipynb #b9de28e6
-_MARKS = r"[!-'*+/;-@\[-`{-~]"                 # ASCII punctuation without parentheses and , - : and point
-_POINTS = r'(?<!\d)\.(?=\S)|\.(?=[^\W\d])'  # neither in a number nor at an end
-_MARKUP = re.compile(f'{_MARKS}|{_POINTS}')
+# %% ../nbs/604_cards.ipynb #7c67ea7e
+_MARKUP = re.compile(r'[!"#$&*<>@\[\\\]^_`{|}~]|:(?=/)|(?i:(?<=www)\.)')
 
 def plain(
     text: str,  # from outside, such as the name of a class
-) -> str:       # for the inside of a line of Markdown or of HTML
+) -> str:       # for the inside of a line of Markdown
     "The text with every mark that could be markup as a numeric reference (CommonMark 0.31.2, section 6.2)."
     return _MARKUP.sub(lambda match: f'&#{ord(match[0])};', visible(text))
 
-# %% ../nbs/604_cards.ipynb #6eb2ca5d
+# %% ../nbs/604_cards.ipynb #e10d60da
 def front_matter(
     values: dict,  # what JSON can say, by names of our own
 ) -> str:          # the head of a Markdown file
@@ -35,7 +33,7 @@ def front_matter(
     lines = [f'{name}: {json.dumps(value, ensure_ascii=False)}' for name, value in values.items()]
     return '\n'.join(['---', *lines, '---', ''])
 
-# %% ../nbs/604_cards.ipynb #70d5504b
+# %% ../nbs/604_cards.ipynb #de347db0
 _MOST_CLASSES = 20  # rows of a card's table
 
 def _rates(correct, counts):
@@ -67,7 +65,7 @@ def _confusion(predictions):
     return [f'The commonest confusion: {int(matrix.max()):,} of the test images are {names[0]} and were '
             f'called {names[1]}.', '']
 
-# %% ../nbs/604_cards.ipynb #23c4d7b3
+# %% ../nbs/604_cards.ipynb #18e9edd4
 @dataclass(frozen=True)
 class Card:
     "What somebody should know of a network before using it; its text is Markdown, for `README.md`."
