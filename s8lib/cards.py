@@ -109,7 +109,7 @@ class Card:
         counts = ', '.join(f'{plain(name)} {count:,}' for name, count in self.verdicts.items())
         total = sum(self.verdicts.values())
         return [f'{total:,} mistakes were looked at. Whose mistake it is: {counts}. Each verdict is a guess '
-                'from signs; the counts are worth more than a single verdict.', '']
+                'from signs, and a network that is often wrong judges badly.', '']
 
 _LIMITS = (
     '- It names one of its classes for every image, also for an image of something else.',
