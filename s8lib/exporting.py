@@ -30,7 +30,7 @@ def _code(*lines): return '\n'.join(['```python', *lines, '```', ''])
 
 def _with_torch(exported):
     mean, std = (list(values) for values in (exported.stats.mean, exported.stats.std))
-    size = ", ".join(map(str, exported.input_shape))
+    size = ', '.join(map(str, exported.input_shape))
     intro = "With PyTorch alone; `torch.export.load` opens parts of a file as pickles, so load no stranger's:"
     return intro, _code(
         'import torch', '', 'network = torch.export.load("model.pt2").module()',
@@ -191,8 +191,9 @@ def export_run(
     folder = Path(folder) if folder else run.folder / 'export'
     folder = export_model(run.model, folder, classes, stats, data['image_size'], run.options.fit)
     if onnx: export_onnx(folder)
-    verdicts = [] if explanation is None else explanation.verdicts.verdict.tolist()
-    counts = {name: verdicts.count(place) for place, name in enumerate(VERDICTS) if verdicts}
+    verdicts = getattr(explanation, 'verdicts', None)  # an explanation may have none
+    places = [] if verdicts is None else verdicts.verdict.tolist()
+    counts = {name: places.count(place) for place, name in enumerate(VERDICTS) if places}
     notes = tuple(data['test'].get('notes', ()))
     write_card(folder, run.predictions, _dataset_of(run.options), _facts_of(run), notes, counts)
     return folder
