@@ -12,7 +12,8 @@ setup(
     packages=find_packages(include=[name, f'{name}.*']),
     package_data={name: ['*.html', '*.js']},
     install_requires=settings['requirements'].split(),
-    extras_require={extra: settings[f'{extra}_requirements'].split() for extra in ('dev', 'benchmark')},
+    extras_require={extra: settings[f'{extra}_requirements'].split()
+                    for extra in ('dev', 'benchmark', 'onnx')},
     # nbdev finds the documentation of a package by its entry point; a table would hide the scripts
     entry_points={
         'console_scripts': settings['console_scripts'].split(),

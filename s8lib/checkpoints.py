@@ -212,7 +212,7 @@ def lock_folder(
     "Make this process the only one that writes to a run. Raises `SaveError` if another one does."
     try: import fcntl
     except ImportError: return None  # on Windows
-    try: descriptor = os.open(folder / '.lock', os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW)
+    try: descriptor = os.open(folder / '.lock', os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
     except OSError as error: raise SaveError(f'{folder} cannot be written to ({error})') from error
     file = os.fdopen(descriptor, 'r+b', buffering=0)
     try: fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as tensor_bytes
 
 from .core import DataError, S8Error, visible
 
@@ -55,10 +55,9 @@ def write_file(
     part = path.with_name(path.name + '.part')
     try:
         part.unlink(missing_ok=True)  # it may be a link of a stranger's
-        if path.suffix == '.safetensors': save_file(value, part)
-        else:
-            if path.suffix == '.json': value = (json.dumps(value, indent=1, default=str) + '\n').encode()
-            with part.open('xb') as file: file.write(value)
+        if path.suffix == '.safetensors': value = tensor_bytes(value)
+        if path.suffix == '.json': value = (json.dumps(value, indent=1, default=str) + '\n').encode()
+        with part.open('xb') as file: file.write(value)
         _sync(part)
         part.replace(path)
         _sync_folder(path.parent)

@@ -38,20 +38,28 @@ def settings_agree() -> list[str]:
         problems.append(f'pyproject.toml: Repository makes Documentation {links()["documentation"]}')
     return problems
 
-def imported(module: Path) -> set[str]:
-    "The top-level names of the packages that a module imports."
-    nodes = list(ast.walk(ast.parse(module.read_text(encoding='utf-8'))))
+def imported(tree: ast.AST) -> set[str]:
+    "The top-level names of the packages that are imported anywhere in a syntax tree."
+    nodes = list(ast.walk(tree))
     names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
     names |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and not node.level}
     return {name.split('.')[0] for name in names}
 
+def required_by(key: str) -> set[str]:
+    "The distributions that a list of `settings.ini` requires, without their versions."
+    return {re.split(r'[<>=~!]', text)[0].lower() for text in settings()[key].split()}
+
 def requirements_cover_imports() -> list[str]:
-    "Everything that the library imports is required by `settings.ini`: a user has no developers' tools."
-    required = {re.split(r'[<>=~!]', text)[0].lower() for text in settings()['requirements'].split()}
+    "What the library imports is required by `settings.ini`; in a function the extra `onnx` will do."
     sources = packages_distributions()
     problems = []
     for module in library():
-        for name in sorted(imported(module) - sys.stdlib_module_names - {'s8lib'}):
+        tree = ast.parse(module.read_text(encoding='utf-8'))
+        functions = ast.Module([node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)], [])
+        late = imported(functions)
+        for name in sorted(imported(tree) - sys.stdlib_module_names - {'s8lib'}):
+            extra = required_by('onnx_requirements') if name in late else set()
+            required = required_by('requirements') | extra
             if required.isdisjoint(distribution.lower() for distribution in sources.get(name, [])):
                 problems.append(f'{module.relative_to(ROOT)} imports {name}, which is in no requirement')
     return problems
