@@ -7,7 +7,7 @@ Docs: https://s8lib.github.io/s8lib/listeners.html.md"""
 # %% auto #0
 __all__ = ['RateSearch', 'lr_find', 'EarlyStopping', 'AverageWarning', 'AveragedWeights']
 
-# %% ../nbs/385_listeners.ipynb #7dd330df
+# %% ../nbs/385_listeners.ipynb #43c7c08e
 import copy
 import itertools
 import random
@@ -33,7 +33,7 @@ from .progress import progress_bar
 from .tables import Columnar, Table
 from .training import DivergedError, Snapshot, StepReports, Trainer
 
-# %% ../nbs/385_listeners.ipynb #b8ec13c9
+# %% ../nbs/385_listeners.ipynb #c78217bb
 @contextmanager
 def _random_numbers_kept(device):
     "The random numbers of PyTorch, NumPy and Python go on afterwards as if none had been drawn."
@@ -87,7 +87,7 @@ def _trial(trainer):
             yield
         finally: vars(trainer).update(kept)
 
-# %% ../nbs/385_listeners.ipynb #a866cec9
+# %% ../nbs/385_listeners.ipynb #05778446
 _WINDOW = 7     # steps over which the loss is averaged
 _TOO_MUCH = 2.  # times the smallest average loss, at which the search ends
 _CLEAR = 3.     # times the noise, by which the loss must fall and rise
@@ -155,7 +155,7 @@ class RateSearch(Table, Columnar):
         panel.legend(frameon=False)
         return figure
 
-# %% ../nbs/385_listeners.ipynb #b8bd6f65
+# %% ../nbs/385_listeners.ipynb #1df27669
 def _batches(loader):
     "Batches of epoch after epoch. Raises `DataError` for a loader that gives none."
     for epoch in itertools.count():
@@ -209,7 +209,7 @@ def lr_find(
     if not losses: raise DivergedError('the loss of the first step is not finite: the weights have diverged')
     return RateSearch(tuple(rates[:len(losses)]), tuple(losses))
 
-# %% ../nbs/385_listeners.ipynb #953e5f16
+# %% ../nbs/385_listeners.ipynb #944b16e5
 class EarlyStopping(Listener):
     "Ends a training when the validation images have not been told better for some epochs."
     def __init__(self,
@@ -245,7 +245,7 @@ class EarlyStopping(Listener):
         if self.best is None: raise OptionError('no epoch has ended yet: there are no best weights')
         self.weights.restore()
 
-# %% ../nbs/385_listeners.ipynb #b77575bd
+# %% ../nbs/385_listeners.ipynb #b02f3292
 class AverageWarning(UserWarning):
     "Steps that should be in an average of weights are not."
 
