@@ -7,7 +7,7 @@ Docs: https://s8lib.github.io/s8lib/listeners.html.md"""
 # %% auto #0
 __all__ = ['RateSearch', 'lr_find', 'EarlyStopping', 'AverageWarning', 'AveragedWeights']
 
-# %% ../nbs/385_listeners.ipynb #43c7c08e
+# %% ../nbs/385_listeners.ipynb #ccf5412b
 import copy
 import itertools
 import random
@@ -33,7 +33,7 @@ from .progress import progress_bar
 from .tables import Columnar, Table
 from .training import DivergedError, Snapshot, StepReports, Trainer
 
-# %% ../nbs/385_listeners.ipynb #c78217bb
+# %% ../nbs/385_listeners.ipynb #4f88ca05
 @contextmanager
 def _random_numbers_kept(device):
     "The random numbers of PyTorch, NumPy and Python go on afterwards as if none had been drawn."
@@ -76,7 +76,7 @@ def _trial(trainer):
     kept = {name: getattr(trainer, name) for name in names}
     device = trainer.compute.device
     with ExitStack() as stack:
-        for manager in (_random_numbers_kept(device), evaluation_mode(trainer.model),
+        for manager in (_random_numbers_kept(device), evaluation_mode(trainer.network),
                         _weights_kept(trainer.model), _optimizer_kept(trainer.optimizer)):
             stack.enter_context(manager)
         try:
@@ -87,7 +87,7 @@ def _trial(trainer):
             yield
         finally: vars(trainer).update(kept)
 
-# %% ../nbs/385_listeners.ipynb #05778446
+# %% ../nbs/385_listeners.ipynb #6fa42cd8
 _WINDOW = 7     # steps over which the loss is averaged
 _TOO_MUCH = 2.  # times the smallest average loss, at which the search ends
 _CLEAR = 3.     # times the noise, by which the loss must fall and rise
@@ -155,7 +155,7 @@ class RateSearch(Table, Columnar):
         panel.legend(frameon=False)
         return figure
 
-# %% ../nbs/385_listeners.ipynb #1df27669
+# %% ../nbs/385_listeners.ipynb #0e1b16e2
 def _batches(loader):
     "Batches of epoch after epoch. Raises `DataError` for a loader that gives none."
     for epoch in itertools.count():
@@ -209,7 +209,7 @@ def lr_find(
     if not losses: raise DivergedError('the loss of the first step is not finite: the weights have diverged')
     return RateSearch(tuple(rates[:len(losses)]), tuple(losses))
 
-# %% ../nbs/385_listeners.ipynb #944b16e5
+# %% ../nbs/385_listeners.ipynb #5148b384
 class EarlyStopping(Listener):
     "Ends a training when the validation images have not been told better for some epochs."
     def __init__(self,
@@ -245,7 +245,7 @@ class EarlyStopping(Listener):
         if self.best is None: raise OptionError('no epoch has ended yet: there are no best weights')
         self.weights.restore()
 
-# %% ../nbs/385_listeners.ipynb #b02f3292
+# %% ../nbs/385_listeners.ipynb #e50ca795
 class AverageWarning(UserWarning):
     "Steps that should be in an average of weights are not."
 
