@@ -7,7 +7,7 @@ Docs: https://s8lib.github.io/s8lib/listeners.html.md"""
 # %% auto #0
 __all__ = ['RateSearch', 'lr_find', 'EarlyStopping', 'AverageWarning', 'AveragedWeights']
 
-# %% ../nbs/385_listeners.ipynb #ccf5412b
+# %% ../nbs/385_listeners.ipynb #7ecfc2af
 import copy
 import itertools
 import random
@@ -28,12 +28,12 @@ from .core import DataError, OptionError, at_least, choose
 from .distributed import share_buffers
 from .fitting import Listener, StopTraining
 from .interface import evaluation_mode, logits_of
-from .optimizers import training_mode
+from .optimizers import Muon, MuonWarning, training_mode
 from .progress import progress_bar
 from .tables import Columnar, Table
 from .training import DivergedError, Snapshot, StepReports, Trainer
 
-# %% ../nbs/385_listeners.ipynb #4f88ca05
+# %% ../nbs/385_listeners.ipynb #bb6c6916
 @contextmanager
 def _random_numbers_kept(device):
     "The random numbers of PyTorch, NumPy and Python go on afterwards as if none had been drawn."
@@ -87,7 +87,7 @@ def _trial(trainer):
             yield
         finally: vars(trainer).update(kept)
 
-# %% ../nbs/385_listeners.ipynb #6fa42cd8
+# %% ../nbs/385_listeners.ipynb #2456cd5c
 _WINDOW = 7     # steps over which the loss is averaged
 _TOO_MUCH = 2.  # times the smallest average loss, at which the search ends
 _CLEAR = 3.     # times the noise, by which the loss must fall and rise
@@ -152,10 +152,12 @@ class RateSearch(Table, Columnar):
             panel.axvline(self.suggestion, color='#D55E00', linestyle='--',
                           label=f'suggested: {self.suggestion:.2g}')
         panel.set(xscale='log', xlabel='learning rate', ylabel='loss')
+        top = 1.5 * self.smoothed[0]
+        if 0 < top < max(self.losses): panel.set_ylim(top=top)  # else the explosion hides the valley
         panel.legend(frameon=False)
         return figure
 
-# %% ../nbs/385_listeners.ipynb #0e1b16e2
+# %% ../nbs/385_listeners.ipynb #90d0e79d
 def _batches(loader):
     "Batches of epoch after epoch. Raises `DataError` for a loader that gives none."
     for epoch in itertools.count():
@@ -198,18 +200,21 @@ def lr_find(
     steps: int = 100,       # at most; fewer where the loss explodes
     progress: bool = False,  # show a bar with the time left
 ) -> RateSearch:
-    "The range test of Smith (2017). Raises `OptionError` for an empty range or for several processes."
+    "The range test of Smith (2017); warns of Muon. Raises `OptionError` for a range or processes unfit."
     at_least(2 * _WINDOW, steps=steps)
     if not 0 < low < high < float('inf'):
         raise OptionError(f'the rates must rise from low to high and be positive, not {low} to {high}')
     if trainer.compute.world.size > 1: raise OptionError('lr_find trains in one process, without torchrun')
+    if isinstance(trainer.optimizer, Muon):
+        warnings.warn('the range test suggests far too small a rate for Muon: keep the default', MuonWarning,
+                      stacklevel=2)
     rates = np.geomspace(low, high, steps).tolist()
     with progress_bar(steps, 'searching', progress) as bar, _place_kept(loader), _trial(trainer):
         losses = _losses(trainer, loader, rates, bar)
     if not losses: raise DivergedError('the loss of the first step is not finite: the weights have diverged')
     return RateSearch(tuple(rates[:len(losses)]), tuple(losses))
 
-# %% ../nbs/385_listeners.ipynb #5148b384
+# %% ../nbs/385_listeners.ipynb #1b508190
 class EarlyStopping(Listener):
     "Ends a training when the validation images have not been told better for some epochs."
     def __init__(self,
@@ -245,7 +250,7 @@ class EarlyStopping(Listener):
         if self.best is None: raise OptionError('no epoch has ended yet: there are no best weights')
         self.weights.restore()
 
-# %% ../nbs/385_listeners.ipynb #e50ca795
+# %% ../nbs/385_listeners.ipynb #8c2c807c
 class AverageWarning(UserWarning):
     "Steps that should be in an average of weights are not."
 
