@@ -17,7 +17,7 @@ from .core import OptionError, at_least, visible
 from .data import ImageSet, unique_names
 from .interface import Interface, config_of, problem_of
 from .predictions import all_logits
-from .tables import MOST_ROWS, Table, and_more
+from .tables import MOST_ROWS, Columnar, Table, and_more
 
 # %% ../nbs/260_answers.ipynb #e38b500e
 _COLUMNS = 'image', 'class', 'probability', 'then'
@@ -28,7 +28,7 @@ def _percent(probability):
     return '>99.9%' if probability > .999 else f'{probability:.1%}'
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Answers(Table):
+class Answers(Table, Columnar):
     "What a model says of N images: a logit for each class. Raises `OptionError` for parts that do not fit."
     logits: torch.Tensor      # float32 (N, C), on the CPU
     classes: tuple[str, ...]  # names of the C classes
@@ -77,6 +77,11 @@ class Answers(Table):
             first, *others = [(visible(label), _percent(value)) for label, value in likeliest]
             rows.append((visible(name), *first, ', '.join(map(' '.join, others))))
         return rows
+
+    def columns(self) -> dict:  # name to a value for each image
+        "Image, likeliest class and its probability."
+        predicted = [self.classes[number] for number in self.predicted.tolist()]
+        return dict(image=[*self.names], predicted=predicted, confidence=self.confidence.tolist())
 
 # %% ../nbs/260_answers.ipynb #5e68b773
 def class_names(

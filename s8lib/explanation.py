@@ -31,6 +31,7 @@ from .preprocessing import preprocessing_of
 from .reasons import Reasons, reasons_for
 from .scores import CamError, Score, as_score, class_score
 from .sources import image_set as make_image_set
+from .tables import MOST_ROWS, Columnar, Table, and_more
 from .transforms import model_inputs
 from .twins import Twins
 from .untouched import images_for, untouched
@@ -50,7 +51,7 @@ class Subject:
     predictions: Predictions = None  # of a run on these images
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Explanation:
+class Explanation(Table, Columnar):
     "What a model says of M images of a set, and where it looked; making it leaves no trace in the model."
     predictions: Predictions      # of the whole set; None for a set without labels
     mistakes: Mistakes            # the M images, in the order that was asked for; None without labels
@@ -82,13 +83,39 @@ class Explanation:
         parts = {name: part if part is None else part[some] for name, part in parts.items()}
         return replace(self, images=self.images[some], **parts)
 
-    def __repr__(self):
+    @property
+    def pairs(self) -> Mistakes:
+        "The mistakes; of images without labels the likeliest class and the next one, as if that were true."
+        return _runners_up(self.answers) if self.mistakes is None else self.mistakes
+
+    def _above(self):
         count = f'{len(self):,} images without labels'
+        accuracy = []
         if self.mistakes is not None:
             wrong = int((~self.predictions.correct).sum())
             count = f'{len(self):,} of {wrong:,} mistakes in {len(self.predictions):,} images'
+            accuracy = [f'Accuracy {self.predictions.accuracy_words}']
         maps = f', by {self.request.method}: {self.cams}' * bool(self.cams)
-        return '\n'.join([f'Explanation({count}{maps})', *self.notes])
+        return [f'Explanation({count}{maps})', *accuracy]
+
+    def _below(self): return [*and_more(len(self)), *map(visible, self.notes)]
+
+    def cells(self) -> list:  # of rows of text, the first is the header
+        "The first images with their answers and verdicts as text."
+        columns = [*self[:MOST_ROWS].columns().items()][:6]  # up to the verdict
+        texts = [[f'{value:.1%}' if isinstance(value, float) else visible(value) for value in values]
+                 for _, values in columns]
+        return [[name.replace('_', ' ') for name, _ in columns], *zip(*texts)]
+
+    def columns(self) -> dict:  # name to a value for each image
+        "What was answered about each image, and the verdict with its signs where there is one."
+        rival = 'next' if self.mistakes is None else 'label'
+        called, true = ([self.classes[number] for number in numbers.tolist()]
+                        for numbers in (self.pairs.predicted, self.pairs.true))
+        sure = self.pairs.predicted_confidence.tolist()
+        columns = dict(image=[*self.answers.names], predicted=called, confidence=sure)
+        columns |= {rival: true, f'{rival}_confidence': self.pairs.true_confidence.tolist()}
+        return columns | (self.reasons.verdicts.columns() if self.reasons else {})
 
     def _labelled(self):
         if self.mistakes is None: raise OptionError(_UNLABELLED)
@@ -102,7 +129,7 @@ class Explanation:
 
     def plot_cams(self) -> Figure:
         "The images with their maps, whatever was asked for."
-        pairs = _runners_up(self.answers) if self.mistakes is None else self.mistakes
+        pairs = self.pairs
         names = self.mistakes is None and [name.rpartition('/')[2] for name in self.answers.names]
         titles = names or [f'number {number}' for number in pairs.index.tolist()]
         rival = 'runner-up' if self.mistakes is None else 'true'

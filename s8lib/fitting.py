@@ -117,7 +117,12 @@ class _Training:
         self.tally = tally  # of the epoch that is under way
 
     def tell(self, event, *facts):
-        for listener in self.listeners: getattr(listener, event)(*facts)
+        "Let every listener hear of an event, also where one of them ends the training by it."
+        end = None
+        for listener in self.listeners:
+            try: getattr(listener, event)(*facts)
+            except StopTraining as error: end = error
+        if end: raise end
 
     def between_steps(self, tally):
         self.tally = tally

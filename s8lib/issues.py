@@ -24,7 +24,7 @@ from .core import DataError, OptionError, choose, visible
 from .data import ImageSet
 from .decisions import VERDICTS
 from .storage import check_plain_file, write_file
-from .tables import MOST_ROWS, Table, and_more
+from .tables import MOST_ROWS, Columnar, Table, and_more
 
 # %% ../nbs/630_issues.ipynb #27e1278a
 class Issue(NamedTuple):
@@ -54,7 +54,7 @@ def _gain(issue):
     gains = (-1 if isnan(value) else value for value in (issue.p_label, issue.p_image))
     return *(-gain for gain in gains), isnan(issue.margin), issue.margin
 
-class Issues(Table, list):
+class Issues(Table, Columnar, list):
     "A list of `Issue` that shows as a table; `join_issues` sorts it."
     notes = ()  # sentences about all of them
 
@@ -62,6 +62,10 @@ class Issues(Table, list):
         "The first rows as text."
         rows = [[visible(_text(value)) for value in issue] for issue in self[:MOST_ROWS]]
         return [list(Issue._fields), *rows]
+
+    def columns(self) -> dict:  # name to a value for each row
+        "All rows, as they are."
+        return {name: [getattr(issue, name) for issue in self] for name in Issue._fields}
 
     def summary(self) -> list:  # of lines, one for each split
         "How many rows of each verdict there are, and how many wrong labels are to be expected."

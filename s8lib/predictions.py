@@ -11,6 +11,7 @@ __all__ = ['COLUMNS', 'Predictions', 'NonFiniteLogits', 'two_sided', 'all_logits
 # %% ../nbs/230_predictions.ipynb #15e70a0a
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -22,13 +23,14 @@ from .data import ImageSet
 from .interface import Interface, evaluation_mode
 from .memory import in_parts
 from .progress import progress_bar
-from .tables import Table
+from .rates import rate_interval
+from .tables import MOST_ROWS, Columnar, Table, and_more
 from .transforms import model_inputs
 
 # %% ../nbs/230_predictions.ipynb #f66c9ffb
-@dataclass(frozen=True, eq=False)
-class Predictions:
-    "What a model said about each image of a set, in the order of the set."
+@dataclass(frozen=True, eq=False, repr=False)
+class Predictions(Table, Columnar):
+    "What a model said about each image of a set, in the order of the set; a table with a row for each class."
     logits: torch.Tensor      # float32 (N, C)
     labels: torch.Tensor      # int64 (N,), true classes
     losses: torch.Tensor      # float32 (N,), cross-entropy in nats, no label smoothing
@@ -75,6 +77,19 @@ class Predictions:
     @property
     def accuracy(self) -> float: return self.correct.double().mean().item()
 
+    @cached_property
+    def accuracy_interval(self) -> tuple:
+        "Low and high end of the exact 95% interval of the accuracy (Clopper and Pearson 1934)."
+        ends = rate_interval([int(self.correct.sum())], [len(self)])
+        return tuple(end.item() for end in ends)
+
+    @property
+    def accuracy_words(self) -> str:
+        "The accuracy with its interval, as every view says it."
+        if not len(self): return 'unknown (no image)'
+        low, high = self.accuracy_interval
+        return f'{self.accuracy:.2%} (95% interval {low:.2%} to {high:.2%})'
+
     @property
     def balanced_accuracy(self) -> float:
         "The mean over the classes of the share that was recognised, whatever the number of their images."
@@ -92,6 +107,28 @@ class Predictions:
 
     @property
     def loss(self) -> float: return self.losses.double().mean().item()
+
+    _right = True
+
+    def _above(self):
+        return [f'{len(self):,} images of {len(self.classes):,} classes: accuracy {self.accuracy_words}, '
+                f'loss {self.loss:.3f}']
+
+    def _below(self): return and_more(len(self.classes))
+
+    def cells(self) -> list:  # of rows of text, the first is the header
+        "The first rows of `class_accuracy` as text."
+        return class_accuracy(self).cells()[:MOST_ROWS + 1]
+
+    def columns(self) -> dict:  # name to a value for each image
+        "Label and answer of each image, in the order of the set."
+        names = self.classes
+        probabilities = self.probabilities
+        given = probabilities.gather(1, self.labels[:, None])[:, 0]
+        return dict(label=[names[number] for number in self.labels.tolist()],
+                    predicted=[names[number] for number in self.predicted.tolist()],
+                    correct=self.correct.tolist(), loss=self.losses.tolist(),
+                    label_confidence=given.tolist(), confidence=probabilities.amax(1).tolist())
 
 # %% ../nbs/230_predictions.ipynb #6093255a
 class NonFiniteLogits(OptionError):
@@ -180,6 +217,8 @@ class ClassAccuracy(NamedTuple):
     correct: int  # images of the class that were recognised
     total: int    # images of the class
     called: int   # images that were called so, rightly or wrongly
+    low: float = float('nan')   # ends of the exact 95% interval of the recall
+    high: float = float('nan')
 
     @property
     def accuracy(self) -> float:
@@ -201,12 +240,14 @@ class ClassAccuracy(NamedTuple):
     def cells(self) -> tuple:
         "The row as text: name, count, and the shares of `COLUMNS`."
         recall = f'{self.accuracy:.1%}' if self.total else 'no images'
+        interval = f'{self.low:.1%} to {self.high:.1%}' if self.total else ''
         precision = f'{self.precision:.1%}' if self.called else 'never called'
-        return visible(self.name), f'{self.correct:,} of {self.total:,}', recall, precision, f'{self.f1:.3f}'
+        count = f'{self.correct:,} of {self.total:,}'
+        return visible(self.name), count, recall, interval, precision, f'{self.f1:.3f}'
 
-COLUMNS = 'class', 'correct', 'recall', 'precision', 'F1'
+COLUMNS = 'class', 'correct', 'recall', '95% interval', 'precision', 'F1'
 
-class AccuracyTable(Table, list):
+class AccuracyTable(Table, Columnar, list):
     "A list of `ClassAccuracy` rows that shows as a table."
     _right = True
 
@@ -214,15 +255,21 @@ class AccuracyTable(Table, list):
         "The table as text."
         return [COLUMNS, *(row.cells for row in self)]
 
+    def columns(self) -> dict:  # name to a value for each class
+        "Counts, recall with its interval, precision and F1."
+        names = 'name', 'correct', 'total', 'called', 'accuracy', 'low', 'high', 'precision', 'f1'
+        return {name: [getattr(row, name) for row in self] for name in names}
+
 # %% ../nbs/230_predictions.ipynb #9175d670
 def class_accuracy(
     predictions: Predictions,  # of one pass
 ) -> AccuracyTable:            # one row for each class, in the order of the classes
-    "Right answers per class, with precision and F1."
+    "Right answers per class, with interval, precision and F1."
     num_classes = len(predictions.classes)
     answers = predictions.labels[predictions.correct], predictions.labels, predictions.predicted
     counts = [values.bincount(minlength=num_classes).tolist() for values in answers]
-    return AccuracyTable(map(ClassAccuracy, predictions.classes, *counts))
+    ends = (end.tolist() for end in rate_interval(*counts[:2]))
+    return AccuracyTable(map(ClassAccuracy, predictions.classes, *counts, *ends))
 
 # %% ../nbs/230_predictions.ipynb #3e896e53
 def confusion_matrix(
@@ -235,7 +282,7 @@ def confusion_matrix(
 
 # %% ../nbs/230_predictions.ipynb #95a157a6
 @dataclass(frozen=True, eq=False)
-class Mistakes:
+class Mistakes(Columnar):
     "Misclassified images of a set: where they are, what they are and what the model said."
     index: torch.Tensor                 # int64 (M,), place in the set
     true: torch.Tensor                  # int64 (M,), true class
@@ -248,6 +295,10 @@ class Mistakes:
     def __getitem__(self, some) -> 'Mistakes':
         "The mistakes of a slice, or at some places."
         return Mistakes(*(values[some] for values in vars(self).values()))
+
+    def columns(self) -> dict:  # name to a value for each mistake
+        "Place, classes by number, and both probabilities."
+        return {name: values.tolist() for name, values in vars(self).items()}
 
 def _turns(pairs, losses):
     "For each mistake its turn, if every pair of classes shows its worst first, then its second."

@@ -58,7 +58,7 @@ class Reasons:
 
     def __repr__(self):
         near = 'no training images' if self.neighbours is None else f'{NEAREST} training images of each class'
-        return f'Reasons({self.verdicts}; {near})'
+        return f'Reasons({len(self.verdicts):,} verdicts; {near})'
 
 # %% ../nbs/580_reasons.ipynb #2ef7fa4e
 def reasons_for(

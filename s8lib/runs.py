@@ -23,7 +23,7 @@ from torch import nn
 from .answers import Answers, ask, image_names
 from .checkpoints import check_weights, dynamics_from, load_weights, predictions_from, weights_of
 from .compute import Compute, pick_device
-from .core import DataError
+from .core import DataError, visible
 from .data import ChannelStats, ImageSet
 from .dynamics import Dynamics
 from .image_folder import SkippedImages
@@ -32,6 +32,7 @@ from .options import Options, load_splits, make_model, reading_of, recorded_opti
 from .predictions import Predictions
 from .sources import images_for
 from .storage import Save, SaveError, Store, warn
+from .tables import Table
 from .verdicts import Reference, reference_of
 
 # %% ../nbs/660_runs.ipynb #96015fac
@@ -58,9 +59,16 @@ def _warn_of_skipped(skipped):
     count = f'{len(told):,} file was' if len(told) == 1 else f'{len(told):,} files were'
     warn(f'{count} left out: {"; ".join(told[:3])}{"; …" * (len(told) > 3)}', SkippedImages)
 
-@dataclass(frozen=True, eq=False)
-class Run:
-    "A trained model with its images and history."
+_LAST = 5  # epochs that a view shows
+
+def _told(name, value):
+    "A value of the history as text."
+    if name.endswith('accuracy'): return f'{value:.1%}'
+    return f'{value:.3f}' if name.endswith('loss') else str(value)
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Run(Table):
+    "A trained model with its images and history; a table of its last epochs."
     folder: Path              # where everything was saved
     model: nn.Module          # trained, in evaluation mode
     options: Options          # what was asked, filled in
@@ -109,10 +117,19 @@ class Run:
         "What the network says of other images, read as those of the run. Raises `DataError` for no image."
         return ask(self.model, self.read(photos, labels=False))
 
-    def __repr__(self):
+    _right = True
+
+    def _above(self):
         epochs = f'{len(self.history)} of {self.options.epochs} epochs'
-        return (f'Run({self.folder}: {self.options.model}, {epochs}, '
-                f'test accuracy {self.predictions.accuracy:.2%})')
+        return [visible(f'Run({self.folder}: {self.options.model}, {epochs}, '
+                        f'test accuracy {self.predictions.accuracy_words})')]
+
+    def cells(self) -> list:  # of rows of text, the first is the header
+        "Losses and accuracies of the last epochs as text."
+        last = self.history[-_LAST:]
+        names = [name for name in (last or [{}])[-1] if name.endswith(('epoch', 'loss', 'accuracy'))]
+        rows = [[_told(name, row[name]) for name in names if name in row] for row in last]
+        return [[name.replace('_', ' ') for name in names], *rows]
 
 # %% ../nbs/660_runs.ipynb #81963067
 class _ImageKind(NamedTuple):
