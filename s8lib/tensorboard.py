@@ -17,7 +17,8 @@ from matplotlib.figure import Figure
 from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
 from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
 from tensorboard.plugins.hparams import metadata
-from tensorboard.plugins.hparams.api_pb2 import DataType, Experiment, HParamInfo, MetricInfo, MetricName, Status
+from tensorboard.plugins.hparams.api_pb2 import (DataType, Experiment, HParamInfo, MetricInfo, MetricName,
+                                                 Status)
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo, SessionStartInfo
 from torch.utils.tensorboard import SummaryWriter
 
@@ -49,7 +50,7 @@ def flatten_config(
         else: flat[name] = value if isinstance(value, (bool, int, float)) else visible(value, keep='\n')
     return flat
 
-# %% ../nbs/610_tensorboard.ipynb #50547eef
+# %% ../nbs/610_tensorboard.ipynb #2149c02a
 FIRST = 'model', 'epochs', 'batch_size', 'optimizer', 'learning_rate'
 METRICS = 'accuracy', 'loss'
 
@@ -60,7 +61,8 @@ def _column(name, value):
 
 def _experiment(flat):
     "Which columns TensorBoard's table has: hyperparameters, then the metrics of the test."
-    metrics = [MetricInfo(name=MetricName(group='test', tag=tag), display_name=f'test {tag}') for tag in METRICS]
+    names = [MetricName(group='test', tag=tag) for tag in METRICS]
+    metrics = [MetricInfo(name=name, display_name=f'test {name.tag}') for name in names]
     return Experiment(hparam_infos=[_column(*pair) for pair in flat.items()], metric_infos=metrics)
 
 def _session(flat):

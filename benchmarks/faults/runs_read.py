@@ -57,7 +57,8 @@ def scalars(run: Path) -> dict:
         for event in EventFileLoader(str(path)).Load():
             for value in event.summary.value:
                 if value.HasField('tensor') and value.tensor.float_val:
-                    found.setdefault(f'{part}/{value.tag}', []).append((event.step, value.tensor.float_val[0]))
+                    point = (event.step, value.tensor.float_val[0])
+                    found.setdefault(f'{part}/{value.tag}', []).append(point)
     return {tag: pairs for tag, pairs in found.items() if tag != './epoch/seconds'}
 
 
