@@ -1,8 +1,8 @@
 "How the site documents a function: one line to call it, what it does, and a table of its parameters."
 import re
-from functools import reduce
+from functools import cached_property, reduce
 from importlib import import_module
-from inspect import Parameter, _empty
+from inspect import Parameter, _empty, getdoc, isfunction, signature
 from textwrap import fill
 
 from fastcore.docments import docments
@@ -58,6 +58,28 @@ def parameter_table(parameters, comments: dict) -> str:
     lines = ['| parameter | type | default | meaning |', '|---|---|---|---|']
     return '\n'.join(lines + [f'| {" | ".join(row)} |' for row in rows]) if rows else ''
 
+def method_line(name: str, member) -> str:
+    "How a public method is called, or the name of a property; nothing for what is neither."
+    if isinstance(member, (property, cached_property)): return name
+    function = getattr(member, '__func__', member)
+    if not isfunction(function): return ''
+    own = 0 if isinstance(member, staticmethod) else 1
+    return call_line(name, list(signature(function).parameters.values())[own:])
+
+def meaning(member) -> str:
+    "The first paragraph of a method's text; without text, of a property, the comment on what it returns."
+    if doc := getdoc(member): return words(doc.partition('\n\n')[0])
+    if not isinstance(member, property): return ''
+    return words((docments(member.fget, full=True).get('return') or {}).get('docment'))
+
+def method_table(value) -> str:
+    "The public methods and properties that a class itself defines."
+    members = vars(value) if isinstance(value, type) else {}
+    public = {name: member for name, member in members.items() if not name.startswith('_')}
+    rows = [f'| {code(method_line(name, member))} | {meaning(member)} |'
+            for name, member in public.items() if method_line(name, member)]
+    return '\n'.join(['| method | meaning |', '|---|---|', *rows]) if rows else ''
+
 def exported(name: str, source: str, otherwise):
     "The object of that name in the module of its source: only there are a dataclass's comments found."
     module = re.search(r'/blob/[^/]+/([\w./]+)\.py', source or '')
@@ -77,11 +99,10 @@ class Signature(BasicMarkdownRenderer):
         follow_class(sym)
         super().__init__(sym, name=name, title_level=title_level)
 
-    def call(self, source: str) -> tuple[str, str]:
+    def call(self, documented) -> tuple[str, str]:
         "The line that calls it, and the table of its parameters; a name that cannot be called has neither."
         if self.sig is None: return '', ''
         parameters = [item for item in self.sig.parameters.values() if item.name not in ('self', 'cls')]
-        documented = exported(self.nm, source, self.sym)
         follow_class(documented)
         comments = docments(documented, full=True)
         return f'```python\n{call_line(self.nm, parameters)}\n```', parameter_table(parameters, comments)
@@ -90,6 +111,7 @@ class Signature(BasicMarkdownRenderer):
         source = NbdevLookup().code(self.fn)
         style = 'style="float:right; font-size:smaller"'
         link = _ext_link(source, 'source', style) if source else ''
-        line, table = self.call(source)
-        parts = ('---', link, f'### {self.nm}', line, prose(self.docs), table)
+        documented = exported(self.nm, source, self.sym)
+        line, table = self.call(documented)
+        parts = ('---', link, f'### {self.nm}', line, prose(self.docs), table, method_table(documented))
         return '\n\n'.join(part for part in parts if part)
