@@ -91,6 +91,7 @@ class RunRecord(Listener):
         self.checkpoints = Checkpoints(folder, config['options']['save_every'])
         if start: self._follow(start)
         self.log = TensorBoardLog(folder, start and start.save.facts['log'])
+        if not start: self.log.hyperparameters(config['options'])
         files, facts = self._moment(start and start.tally)
         self.checkpoints.save_first(files | self._dynamics_files() | {'config.json': config}, facts)
 
@@ -149,8 +150,9 @@ class RunRecord(Listener):
             self.predictions = predictions
             files = self._tested_files(weights_of(self.trainer.model))
             self.checkpoints.put(lambda: (files, self.checkpoints.facts))
-        results = dict(accuracy=predictions.accuracy, loss=predictions.loss)
-        self.log.hyperparameters(self.config, results)
+            row = dict(epoch=0, test_accuracy=predictions.accuracy, test_loss=predictions.loss)
+            self.log.epoch(row, dict(test=predictions))
+        self.log.succeeded()
 
     def __enter__(self): return self
 

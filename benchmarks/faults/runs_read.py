@@ -49,15 +49,17 @@ def contents(run: Path) -> dict:
 
 
 def scalars(run: Path) -> dict:
-    "Tag to (step, value) pairs in the order of the event files, times left out."
+    "Folder and tag to (step, value) pairs in the order of the event files, times left out."
     from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
     found = {}
-    for path in sorted(run.glob('events.out.tfevents.*')):
+    for path in sorted(run.rglob('events.out.tfevents.*')):
+        part = path.parent.relative_to(run).as_posix()
         for event in EventFileLoader(str(path)).Load():
             for value in event.summary.value:
                 if value.HasField('tensor') and value.tensor.float_val:
-                    found.setdefault(value.tag, []).append((event.step, value.tensor.float_val[0]))
-    return {tag: pairs for tag, pairs in found.items() if tag != 'epoch/seconds'}
+                    point = (event.step, value.tensor.float_val[0])
+                    found.setdefault(f'{part}/{value.tag}', []).append(point)
+    return {tag: pairs for tag, pairs in found.items() if tag != './epoch/seconds'}
 
 
 def differences(run: Path, reference: Path) -> list:
