@@ -10,6 +10,7 @@ __all__ = ['METHOD_NAMES', 'COMMANDS', 'flag', 'in_shell', 'say', 'Command', 'ma
 
 # %% ../nbs/705_arguments.ipynb #61766783
 import argparse
+import inspect
 import re
 import shlex
 import shutil
@@ -19,8 +20,6 @@ from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import NamedTuple
-
-from fastcore.docments import docments
 
 from . import __version__
 from .choices import CHANGEABLE, CHOICES, DEVICES, GROUPS, KINDS, Options
@@ -71,7 +70,7 @@ def say(
     for line in lines: print(*_folded(visible(line), width), sep='\n', file=stream, flush=True)
 
 # %% ../nbs/705_arguments.ipynb #cb06e5e4
-_COMMENTS = docments(Options)
+_COMMENTS = dict(re.findall(r'^    (\w+): .+?  # (.+)$', inspect.getsource(Options), re.MULTILINE))
 _METAVARS = {int: 'N', float: 'X'}
 METHOD_NAMES = ('gradcam', 'gradcam++', 'hirescam', 'xgradcam', 'layercam', 'finercam', 'refinecam',
                 'eigencam', 'scorecam', 'ablationcam')

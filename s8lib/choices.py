@@ -17,7 +17,6 @@ from numbers import Integral, Real
 
 from .augmentation import MANNERS, Augmentation
 from .core import OptionError, at_least, choose
-from .image_files import BACKGROUNDS, BAD_IMAGES, FITS, MAX_PIXELS
 
 # %% ../nbs/195_choices.ipynb #66e9a0bb
 RECIPES = dict(
@@ -59,8 +58,9 @@ CHOICES = dict(
     recipe=tuple(RECIPES), optimizer=tuple(LEARNING_RATES),
     schedule=('triangle', 'one-cycle', 'cosine', 'constant'), executor=('batched', 'albumentations'),
     precision=('auto', 'float32', 'bfloat16', 'float16'), compile=('auto', 'yes', 'no'),
-    batch_norm=('synchronised', 'process'), bad_images=tuple(BAD_IMAGES), fit=FITS,
-    background=tuple(BACKGROUNDS), class_weights=('none', 'balanced'), sampler=('shuffled', 'balanced'),
+    batch_norm=('synchronised', 'process'), bad_images=('skip', 'stop'), fit=('crop', 'pad', 'stretch'),
+    background=('white', 'black', 'grey'), class_weights=('none', 'balanced'),
+    sampler=('shuffled', 'balanced'),
     **MANNERS)
 DEVICES = 'auto', 'cuda', 'mps', 'cpu'  # 'cuda:1' is one too
 KINDS = {int: (Integral, 'a whole number'), float: (Real, 'a number'), bool: (bool, 'True or False'),
@@ -80,7 +80,7 @@ class Options:
     fit: str = 'crop'              # images of other proportions: 'crop' the middle, 'pad', or 'stretch'
     background: str = 'white'      # behind transparent pixels: 'white', 'black' or 'grey'
     bad_images: str = 'skip'       # a folder's files that cannot be used: 'skip' them, or 'stop' at the first
-    max_pixels: int = MAX_PIXELS   # in one file of a folder
+    max_pixels: int = 2**26        # in one file of a folder
     test_fraction: float = .2      # share held out for the test where a folder has no test images
     valid_fraction: float = 0.     # share of the training images held out for validation
     normalize_by: str = 'train'    # statistics for test images: 'train', or their 'own' (the assignment)

@@ -12,8 +12,6 @@ from collections.abc import Iterable
 from numbers import Real
 from os.path import commonprefix
 
-import numpy as np
-
 # %% ../nbs/000_core.ipynb #43a58590
 _JOINERS = '\u200c\u200d'
 
@@ -80,7 +78,8 @@ def at_least(
 
 # %% ../nbs/000_core.ipynb #1b947f9d
 def keyed_generator(
-    *key: int,             # non-negative integers, such as seed, epoch, image index
-) -> np.random.Generator:  # a fresh generator, the same for the same key
+    *key: int,  # non-negative integers, such as seed, epoch, image index
+):              # a fresh `numpy.random.Generator`, the same for the same key
     "A generator that is a pure function of its key: `SeedSequence` mixes the integers and their number."
+    import numpy as np  # here, since a message does not wait for it
     return np.random.default_rng(np.random.SeedSequence(len(key), spawn_key=key))
