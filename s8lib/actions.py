@@ -34,7 +34,7 @@ def _summary_lines(run, page):
             f'Balanced accuracy {predictions.balanced_accuracy:.2%}{top}.',
             f'Report:       {page}',
             f'TensorBoard:  tensorboard --logdir {run.folder.parent}',
-            f'In Python:    from s8lib import open_run; run = open_run({str(run.folder)!r})']
+            f'In Python:    s8lib.open_run({str(run.folder)!r})']
 
 def _open(page):
     "Show a page in the browser, or say that there is none."
