@@ -8,15 +8,21 @@ Docs: https://s8lib.github.io/s8lib/actions.html.md"""
 __all__ = ['ACTIONS', 'act']
 
 # %% ../nbs/708_actions.ipynb #62110706
+import os
+import sys
 import warnings
 import webbrowser
+from importlib import import_module
 from io import BytesIO
 from itertools import chain
 from pathlib import Path
 from textwrap import wrap
 
-from .arguments import say
-from .core import S8Error
+from torch import nn
+
+from .arguments import is_network, say
+from .compute import pick_device
+from .core import OptionError, S8Error
 from .image_folder import SkippedImages
 from .main import compare_runs, explain, open_run, save_issues, save_report, train
 from .predictions import class_accuracy
@@ -69,24 +75,56 @@ def _photos(run, photos, maps):
     "Print what a run says of photos, and draw where it looks."
     images = run.read(photos[0] if len(photos) == 1 else photos)
     explanation = explain(run, images, **maps)
+    left_out = [f'Left out: {path}: {reason}' for path, reason in images.skipped if reason != 'is hidden']
+    say(*str(explanation.answers).splitlines(), *left_out)
+    return _draw(explanation, run.folder / 'photos.png')
+
+def _draw(explanation, page):
+    "Write the figure of the maps."
     picture = BytesIO()
     explanation.plot_cams().savefig(picture)
-    page = run.folder / 'photos.png'
     write_file(page, picture.getvalue())
-    left_out = [f'Left out: {path}: {reason}' for path, reason in images.skipped if reason != 'is hidden']
-    say(*str(explanation.answers).splitlines(), *left_out, f'Maps: {page}')
+    say(f'Maps: {page}')
     return page
 
 def _mistake_table(explanation):
     "A row for each mistake that is explained."
     mistakes = explanation.mistakes
-    columns = explanation.answers.names, mistakes.true, mistakes.predicted, explanation.verdicts.verdict
-    rows = [(name, explanation.classes[true], explanation.classes[predicted], VERDICTS[verdict])
+    verdicts = [''] * len(mistakes)
+    if explanation.reasons: verdicts = [VERDICTS[verdict] for verdict in explanation.verdicts.verdict]
+    columns = explanation.answers.names, mistakes.true, mistakes.predicted, verdicts
+    rows = [(name, explanation.classes[true], explanation.classes[predicted], verdict)
             for name, true, predicted, verdict in zip(*columns)]
     return text_table([('image', 'label', 'predicted', 'verdict'), *rows])
 
+def _own_network(name, device):
+    "A network of the user's own code, and what makes its input of a photo. Raises `OptionError` for others."
+    module, _, function = name.partition(':')
+    sys.path.append(os.getcwd())  # last, so that no file there goes before a library
+    try: made = getattr(import_module(module), function)()
+    except (ImportError, AttributeError) as error: raise OptionError(f'{name}: {error}') from error
+    finally: sys.path.remove(os.getcwd())
+    network, preprocess = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
+    if isinstance(network, nn.Module): return network.to(pick_device(device)).eval(), preprocess
+    raise OptionError(f'{name} returns a value of type {type(network).__name__}, not a torch.nn.Module, nor '
+                      'one with its preprocessing')
+
+def _explain_own(report, parts, photos, labels):
+    "Print what a network of somebody's own makes of images, and draw where it looks."
+    network, preprocess = parts
+    images = photos[0] if len(photos) == 1 else photos
+    maps = dict(layer=report['layer'], method=report['method'], num_mistakes=report['num_mistakes'])
+    explanation = explain(network, images, labels, preprocess=preprocess, **maps)
+    is_labelled = explanation.mistakes is not None
+    table = _mistake_table(explanation) if is_labelled else str(explanation.answers)
+    accuracy = [f'Accuracy {explanation.predictions.accuracy:.2%}'] if is_labelled else []
+    say(*table.splitlines(), *explanation.notes, *accuracy)
+    page = _draw(explanation, Path('explanation.png'))
+    if report['is_opened']: _open(page)
+
 def _explain(report, run, photos, data_dir, labels, device):
     "Print what a run says of photos, or what it got wrong; draw where it looked."
+    if is_network(run): return _explain_own(report, _own_network(run, device), photos, labels)
     run = open_run(run, data_dir, device, load_images=not photos, labels=labels)
     maps = dict(layer=report['layer'], method=report['method'])
     if photos:

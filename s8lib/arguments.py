@@ -6,7 +6,7 @@ Docs: https://s8lib.github.io/s8lib/arguments.html.md"""
 
 # %% auto #0
 __all__ = ['METHOD_NAMES', 'COMMANDS', 'flag', 'in_shell', 'say', 'Command', 'make_parser', 'overview', 'read_words',
-           'check_words']
+           'is_network', 'check_words']
 
 # %% ../nbs/705_arguments.ipynb #61766783
 import argparse
@@ -147,7 +147,8 @@ def _add_issues(parser):
 
 def _add_explain(parser):
     places = _of_places(parser)
-    places.add_argument('run', metavar='RUN', help='the folder of the run')
+    places.add_argument('run', metavar='RUN',
+                        help='the folder of the run; or MODULE:FUNCTION of your own, which returns a network')
     places.add_argument('photos', nargs='*', metavar='PHOTO', help='new images, or one folder of them')
     _add_images(parser)
     _add_report(parser)
@@ -179,9 +180,10 @@ COMMANDS = dict(
                    (('runs/folder-resnet18', 'to its end'),
                     ('runs/folder-resnet18 --epochs 30', 'and further')), _add_resume),
     explain=Command('RUN [PHOTO ...]', 'Say what a run makes of new photos and where it looks, or explain '
-                    'its mistakes anew.',
+                    'its mistakes anew. The network may be your own.',
                     (('runs/folder-resnet18 new.jpg', 'what it sees there, and where'),
-                     ('runs/folder-resnet18 --method layercam', 'its mistakes, with other maps')),
+                     ('runs/folder-resnet18 --method layercam', 'its mistakes, with other maps'),
+                     ('nets:make photos', 'what the network that make() of your nets.py returns gets wrong')),
                     _add_explain),
     report=Command('RUN', 'Write the report of a run anew.',
                    (('runs/folder-resnet18 --num-mistakes 50', 'with more mistakes'),
@@ -272,7 +274,14 @@ def _check_source(source):
     hint = f' Did you mean {guess[0]!r}?' if guess else ''
     raise OptionError(f'{source} is no folder, and no dataset: {", ".join(names)}.{hint}')
 
+def is_network(
+    text: str,  # what stands in the place of a run
+) -> bool:
+    "Whether a network of the user's own code is named, as `module:function`."
+    return bool(re.fullmatch(r'[\w.]+:\w+', text)) and not Path(text).is_dir()
+
 def _check_run(folder):
+    if is_network(folder): return
     if (Path(folder).expanduser() / 'checkpoints').is_dir(): return
     raise OptionError(f'{folder} is not a run: it has no checkpoints')
 
@@ -286,6 +295,8 @@ def check_words(
     _check_source(given.get('source'))
     for name in ('run', 'first', 'second'):
         if name in given: _check_run(given[name])
+    if is_network(given.get('run', '')) and not given.get('photos'):
+        raise OptionError(f'{given["run"]} is a network: name its images too, such as a folder')
     at_least(1, num_mistakes=given.get('num_mistakes', 1))
     choose(given.get('method', 'gradcam'), dict.fromkeys(METHOD_NAMES), 'method')
     labels = given.get('labels')
