@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import warnings
+from contextlib import contextmanager
 
 from . import __version__
 from .arguments import check_words, in_shell, read_words, say
@@ -26,16 +27,21 @@ def _leave(number, frame):
     print('s8lib: stopped', file=sys.stderr, flush=True)
     os._exit(128 + number)
 
-def _load(is_ours):
-    "The module that does what was asked for, and PyTorch with it."
-    if not is_ours:
-        with interruptible() as interruption: from s8lib import actions
-        if interruption.signal: raise KeyboardInterrupt
-        return actions
-    before = signal.signal(signal.SIGINT, _leave)
-    try: from s8lib import actions
-    finally: signal.signal(signal.SIGINT, before)
-    return actions
+@contextmanager
+def _ready_to_leave():
+    "A block that Ctrl-C ends together with the process, unless the shell wants it to be ignored."
+    before = signal.getsignal(signal.SIGINT)
+    if before in (signal.SIG_IGN, None): yield
+    else:
+        signal.signal(signal.SIGINT, _leave)
+        try: yield
+        finally: signal.signal(signal.SIGINT, before)
+
+@contextmanager
+def _patient():
+    "A block at whose end a Ctrl-C is raised."
+    with interruptible() as interruption: yield
+    if interruption.signal: raise KeyboardInterrupt
 
 def _first_line(command, given):
     "What is going to be done, in words."
@@ -58,15 +64,21 @@ def _read(arguments):
     except OptionError as error: _stop(error, 2)
     return command, given
 
+def _prepare(arguments):
+    "What was typed, checked and told, and the module that does it, with PyTorch."
+    is_ours = arguments is None
+    with _ready_to_leave() if is_ours else _patient():
+        command, given = _read(sys.argv[1:] if is_ours else arguments)
+        if os.environ.get('RANK', '0') == '0': say(_first_line(command, given), stream=sys.stderr)
+        from s8lib import actions
+    return actions, command, given
+
 def main(
     arguments: list = None,  # words of the command line; by default those that the shell passed
 ):
     "The command `s8lib`."
-    is_ours = arguments is None
-    command, given = _read(sys.argv[1:] if is_ours else arguments)
-    if os.environ.get('RANK', '0') == '0': say(_first_line(command, given), stream=sys.stderr)
     try:
-        actions = _load(is_ours)
+        actions, command, given = _prepare(arguments)
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
             actions.act(command, given)
