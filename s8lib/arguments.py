@@ -29,7 +29,7 @@ from .core import OptionError, at_least, choose, meant, visible
 _FIELDS = {field.name: field for field in fields(Options)}
 _NAMES = '|'.join([*_FIELDS, 'num_mistakes', 'layer', 'method', 'other_versions'])
 _APART = r'(?<![\w./\\=-])'  # a name inside a path or a word is none
-_GIVEN = re.compile(rf"""{_APART}({_NAMES})=('[^']*'|"[^"]*"|[\w:+-][\w.:+-]*)(?![\w/\\=])""")
+_GIVEN = re.compile(rf"""{_APART}({_NAMES})=('[^']*'|"[^"]*"|[\w:+~-][\w.:+/~-]*)(?![\w\\=])""")
 _NAMED = re.compile(rf'(?:^(?=\w+ (?:must|cannot) )|(?<=unknown )){_APART}({_NAMES})\b|'
                     rf'{_APART}({"|".join(name for name in _NAMES.split("|") if "_" in name)})(?![\w/\\=-])')
 

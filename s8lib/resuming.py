@@ -122,4 +122,4 @@ def check_versions(
              for name, version in versions(start.config['compute']).items() if version != now[name]]
     if other:
         raise OptionError(f'the run was begun with {", ".join(other)}: install that, or pass '
-                          'other_versions=True (--other-versions); it goes on, but not to the same last bit')
+                          'other_versions=True; it goes on, but not to the same last bit')
