@@ -259,6 +259,8 @@ def read_words(
     if first == '--version': print(__version__)
     if first in ('-h', '--help'): print(overview())
     if first in ('-h', '--help', '--version'): return None, None
+    if first not in COMMANDS and Path(first).is_dir():
+        raise OptionError(f'say what to do with {first}, such as `s8lib train {first}`')
     choose(first, COMMANDS, 'command')
     parser = make_parser(first)
     given, others = parser.parse_known_intermixed_args(rest)
@@ -281,9 +283,12 @@ def is_network(
     return bool(re.fullmatch(r'[\w.]+:\w+', text)) and not Path(text).is_dir()
 
 def _check_run(folder):
-    if is_network(folder): return
     if (Path(folder).expanduser() / 'checkpoints').is_dir(): return
     raise OptionError(f'{folder} is not a run: it has no checkpoints')
+
+def _check_photos(given):
+    if given['photos']: return
+    raise OptionError(f'{given["run"]} is a network: name its images too, such as a folder')
 
 def check_words(
     given: dict,  # of `read_words`
@@ -293,10 +298,9 @@ def check_words(
     if given.get('source') in CHOICES['dataset']: options['dataset'] = given['source']
     Options(**options)
     _check_source(given.get('source'))
-    for name in ('run', 'first', 'second'):
-        if name in given: _check_run(given[name])
-    if is_network(given.get('run', '')) and not given.get('photos'):
-        raise OptionError(f'{given["run"]} is a network: name its images too, such as a folder')
+    if 'photos' in given and is_network(given['run']): _check_photos(given)
+    else:
+        for name in {'run', 'first', 'second'} & {*given}: _check_run(given[name])
     at_least(1, num_mistakes=given.get('num_mistakes', 1))
     choose(given.get('method', 'gradcam'), dict.fromkeys(METHOD_NAMES), 'method')
     labels = given.get('labels')
