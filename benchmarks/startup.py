@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 from fastcore.script import call_parse
-from shared import RESULTS, describe, table, write_result
+from shared import RESULTS, describe, table, words, write_result
 
 COMMAND = 'from s8lib.command import main; main()'
 IMPORTS = 'import {}; print()'
@@ -33,14 +33,15 @@ CASES = {
     'import numpy': (IMPORTS.format('numpy'),),
     'import torch': (IMPORTS.format('torch'),),
     'from s8lib import train': ('from s8lib import train; print()',)}
-# run before the code of a case: at the first word it writes, the process lists the files that it has read
+# run before the code of a case: at its end the process lists the files that it has read
 LISTING = """
 import atexit, sys
 def list_files():
     files = [getattr(module, name, None)
              for module in [*sys.modules.values()] for name in ('__file__', '__cached__')]
     mapped = [line.split()[-1] for line in open('/proc/self/maps') if '/' in line and '.so' in line]
-    print(*{file for file in [*files, *mapped] if file}, sep='\\n', file=open(sys.argv.pop(1), 'w'))
+    names = {file for file in [*files, *mapped] if file}
+    with open(NAME, 'w') as listing: print(*names, sep='\\n', file=listing)
 atexit.register(list_files)
 """
 
@@ -50,7 +51,7 @@ def files_of(case: tuple) -> list[Path]:  # that the process reads after Python 
     code, *words = case
     with tempfile.TemporaryDirectory() as folder:
         name = f'{folder}/files'
-        listing = LISTING.replace('sys.argv.pop(1)', repr(name))
+        listing = LISTING.replace('NAME', repr(name))
         subprocess.run([sys.executable, '-c', listing + code, *words], cwd=folder, capture_output=True)
         paths = [Path(line) for line in Path(name).read_text().splitlines()]
     return [path for path in paths if path.is_file()]
@@ -110,5 +111,6 @@ def main(
     rows = startup(repeats)
     setting = dict(repeats=repeats, cores=len(os.sched_getaffinity(0)), load=round(os.getloadavg()[0], 2),
                    machine=describe('cpu'))
-    page = ['# The first word of the command', __doc__.partition('\n\n')[2].partition('\n\n')[2], table(rows)]
+    text = __doc__.partition('\n\n')[2].partition('\n\n')[2].strip()
+    page = ['# The first word of the command', text, words(setting), table(rows)]
     print(write_result('startup', dict(setting=setting, rows=rows), page, out))

@@ -23,6 +23,7 @@ from torch import nn
 from .arguments import is_network, say
 from .compute import pick_device
 from .core import OptionError, S8Error
+from .exporting import export_run
 from .image_folder import SkippedImages
 from .main import compare_runs, explain, open_run, save_issues, save_report, train
 from .predictions import class_accuracy
@@ -156,8 +157,12 @@ def _compare(report, first, second):
         runs = [open_run(folder, device='cpu', load_images=True) for folder in (first, second)]
     say(*str(compare_runs(*runs)).splitlines())
 
+def _export(report, run, folder, onnx):
+    "Write the network of a run for others."
+    say(f'Exported:     {export_run(open_run(run, device="cpu"), folder, onnx)}')
+
 ACTIONS = dict(train=_train, resume=_train, explain=_explain, report=_write_again, compare=_compare,
-               issues=_issues)
+               issues=_issues, export=_export)
 _REPORT = dict(num_mistakes='num_mistakes', layer='layer', method='method', open='is_opened')
 
 def act(

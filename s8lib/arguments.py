@@ -162,6 +162,12 @@ def _add_compare(parser):
     places.add_argument('first', metavar='RUN', help='with which is compared')
     places.add_argument('second', metavar='RUN', help='what is compared with it')
 
+def _add_export(parser):
+    _add_run(parser)
+    group = parser.add_argument_group('output')
+    group.add_argument('--folder', metavar='PATH', help="where to write (default: in the run's folder)")
+    group.add_argument('--onnx', action='store_true', help='write model.onnx too; needs the extra onnx')
+
 class Command(NamedTuple):
     "What can be asked for by a word."
     places: str      # what stands behind the word
@@ -193,7 +199,12 @@ COMMANDS = dict(
                       'how many images more it gets right, and how sure that is'),), _add_compare),
     issues=Command('RUN', 'List whose mistake each mistake is, and the training labels that are probably '
                    'wrong, in issues.csv: the rows that gain most first.',
-                   (('runs/folder-resnet18', 'writes issues.csv into this folder'),), _add_issues))
+                   (('runs/folder-resnet18', 'writes issues.csv into this folder'),), _add_issues),
+    export=Command('RUN', 'Write the network of a run so that others can use it, with a card that says what '
+                   'it is.',
+                   (('runs/folder-resnet18', 'safetensors, torch.export and a card'),
+                    ('runs/folder-resnet18 --onnx --folder flowers', 'ONNX too, in a folder of that name')),
+                   _add_export))
 
 # %% ../nbs/705_arguments.ipynb #850578a2
 class _Format(argparse.RawDescriptionHelpFormatter):
