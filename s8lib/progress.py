@@ -8,7 +8,9 @@ Docs: https://s8lib.github.io/s8lib/progress.html.md"""
 __all__ = ['progress_bar', 'note', 'track', 'duration', 'long_run_notice']
 
 # %% ../nbs/010_progress.ipynb #41d5784a
+import os
 import sys
+from textwrap import fill
 
 from tqdm.std import tqdm
 
@@ -33,6 +35,31 @@ class _Lines:
 
     def flush(self): self.stream.flush()
 
+# %% ../nbs/010_progress.ipynb #c263d58f
+_WIDEST = 100
+_FORMS = ('{desc} {percentage:3.0f}%|{bar}| {elapsed} spent, {remaining} left{postfix}',
+          '{desc} {percentage:3.0f}%|{bar}| {remaining} left{postfix}',
+          '{desc} {percentage:3.0f}%, {remaining} left{postfix}',
+          '{desc} {percentage:3.0f}%, {remaining} left',
+          '{percentage:3.0f}%, {remaining} left')
+_SHORTEST_BAR = 8  # characters; a shorter one says nothing
+
+def _columns(stream):
+    "How many characters a line of a stream may have."
+    try: columns = os.get_terminal_size(stream.fileno()).columns
+    except (AttributeError, OSError, ValueError): return _WIDEST
+    return min(columns or _WIDEST, _WIDEST)
+
+class _Bar(tqdm):
+    "A bar in the longest of its forms that fits."
+    def __str__(self):
+        width = _columns(getattr(self.fp, 'stream', self.fp))
+        for form in _FORMS:
+            state = self.format_dict | dict(bar_format=form, ncols=width)
+            bare = self.format_meter(**state | dict(bar_format=form.replace('{bar}', ''), ncols=None))
+            if len(bare) + _SHORTEST_BAR * ('{bar}' in form) <= width: return self.format_meter(**state)
+        return bare[:width]
+
 # %% ../nbs/010_progress.ipynb #08a6f290
 def progress_bar(
     total: float,           # what `update` adds up to
@@ -44,19 +71,21 @@ def progress_bar(
     "A `tqdm` bar with percentage, time spent and time left; in a log file a line now and then."
     stream = stream or sys.stderr
     live = _overwrites(stream)
-    return tqdm(
+    return _Bar(
         total=total, desc=visible(description), disable=not enabled, file=stream if live else _Lines(stream),
         mininterval=.2 if live else seconds, maxinterval=10 if live else seconds, smoothing=0,
-        ascii=True, ncols=100, leave=not live,
-        bar_format='{desc} {percentage:3.0f}%|{bar}| {elapsed} spent, {remaining} left{postfix}')
+        ascii=True, ncols=_WIDEST, leave=not live, bar_format=_FORMS[0])
 
 # %% ../nbs/010_progress.ipynb #68be7d49
 def note(
     bar: tqdm,  # of `progress_bar`
     text: str,  # a line to leave above it
 ):
-    "Write a line without tearing the bar; nothing where the bar is off."
-    if not bar.disable: bar.write(visible(text), file=bar.fp)
+    "Write a line without tearing the bar, folded in a terminal; nothing where the bar is off."
+    if bar.disable: return
+    text = visible(text)
+    if not isinstance(bar.fp, _Lines): text = fill(text, _columns(bar.fp), break_long_words=False)
+    bar.write(text, file=bar.fp)
 
 # %% ../nbs/010_progress.ipynb #0313468e
 def track(
@@ -88,5 +117,5 @@ def long_run_notice(
     if seconds < 1800: return ''
     gpu = '' if device == 'cuda' else ', a GPU (in Colab: Runtime, Change runtime type)'
     return (f'{epochs} epochs will take about {duration(seconds)} on {device}. '
-            f"Shorter: fewer epochs (2 give a first result), dataset='shapes'{gpu}. "
+            f'Shorter: fewer epochs (2 give a first result), images that are drawn (shapes){gpu}. '
             'Ctrl-C keeps the model and the history so far.')

@@ -9,7 +9,7 @@ import sysconfig
 from pathlib import Path
 
 import check
-from project import ROOT, exported_modules, library, notebooks
+from project import HAND_WRITTEN, ROOT, exported_modules, library, notebooks
 from test import run_notebook
 
 def contents() -> dict[Path, bytes]:
@@ -20,7 +20,7 @@ def remove_stale_modules():
     "Delete the modules that no page exports any more: nbdev never does."
     exported = {(ROOT/module.replace('.', '/')).with_suffix('.py') for module in exported_modules()}
     for path in library():
-        if path not in exported and path.name != '__init__.py': path.unlink()
+        if path not in exported and path.name not in HAND_WRITTEN: path.unlink()
 
 def run(command: str, *arguments) -> list[str]:
     "Run one of the installed commands, or Python; the problem is what a failure said."

@@ -8,6 +8,7 @@ from fastcore.nbio import read_nb
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = ROOT/'nbs'
+HAND_WRITTEN = '__init__.py', '__main__.py'  # of the package; all other modules are exported
 
 def pyproject() -> dict:
     "The `[project]` table of `pyproject.toml`."

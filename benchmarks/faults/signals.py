@@ -251,7 +251,7 @@ def run(place: Place, names: list):
     def one(trial, server): _in_terminal(place, trial, server, trial.name.split()[0])
 
     yield from side_by_side([name for name in names if not name.startswith('kernel')], one, place.jobs,
-                            imports=('faults.warm', 's8lib.command'))
+                            imports=('faults.warm', 's8lib.actions'))
     in_kernel = [name for name in names if name.startswith('kernel')]
     if not in_kernel: return
     with borrowed_server() as server, contextlib.closing(Kernel(place.common / 'cache')) as kernel:
