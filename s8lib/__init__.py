@@ -2,7 +2,7 @@
 __version__ = "0.1.0"
 
 _VERBS = ('train', 'explain', 'save_report', 'open_run', 'image_set',
-          'label_issues', 'groups', 'compare_runs')
+          'label_issues', 'groups', 'compare_runs', 'browse', 'export_run')
 
 def __getattr__(name):
     "Load a verb, and PyTorch with it, when it is asked for. Ctrl-C waits: half an import cannot be repeated."

@@ -22,7 +22,8 @@ from torch import nn
 
 from .arguments import is_network, say
 from .compute import pick_device
-from .core import OptionError, S8Error
+from .core import DataError, OptionError, S8Error
+from .differences import write_differences
 from .exporting import export_run
 from .image_folder import SkippedImages
 from .main import compare_runs, explain, open_run, save_issues, save_report, train
@@ -151,11 +152,16 @@ def _issues(report, run, data_dir, labels, device):
         f'Issues:       {run.folder / "issues.csv"}')
 
 def _compare(report, first, second):
-    "Print what the second run brought; the images are read where the two were not tested on the same."
+    "Print what the second run brought, and write a page of the images that only one of them gets right."
     runs = [open_run(folder, device='cpu') for folder in (first, second)]
     if len({run.config['data']['test']['fingerprint'] for run in runs}) > 1:
         runs = [open_run(folder, device='cpu', load_images=True) for folder in (first, second)]
-    say(*str(compare_runs(*runs)).splitlines())
+    comparison = compare_runs(*runs)
+    say(*str(comparison).splitlines())
+    try: images = runs[1].test or open_run(second, device='cpu', load_images=True).test
+    except DataError as error: return say(f'No page:      {error}')
+    page = write_differences(runs[1].folder / 'differences.html', comparison, images)
+    say(f'Differences:  {page}')
 
 def _export(report, run, folder, onnx):
     "Write the network of a run for others."

@@ -6,8 +6,8 @@ Docs: https://s8lib.github.io/s8lib/main.html.md"""
 
 # %% auto #0
 __all__ = ['describe_start', 'train', 'save_report', 'DivergedError', 'Explanation', 'Listener', 'Options', 'Run', 'Trainer',
-           'compare_runs', 'explain', 'fit', 'groups', 'image_set', 'label_issues', 'make_optimizer', 'make_schedule',
-           'make_train_loader', 'make_trainer', 'open_run', 'save_issues']
+           'browse', 'compare_runs', 'explain', 'export_run', 'fit', 'groups', 'image_set', 'label_issues',
+           'make_optimizer', 'make_schedule', 'make_train_loader', 'make_trainer', 'open_run', 'save_issues']
 
 # %% ../nbs/700_main.ipynb #02ed62c1
 import os
@@ -20,6 +20,7 @@ import torch
 from fastcore.meta import delegates
 
 from .batches import make_train_loader
+from .browsing import browse
 from .checkpoints import check_space
 from .comparison import compare_runs
 from .compute import Compute, pick_compile, pick_compute, seed_everything
@@ -29,6 +30,7 @@ from .datasets import DATASETS, take_inventory
 from .decisions import read_chain
 from .distributed import join_world
 from .explanation import Explanation, explain
+from .exporting import export_run
 from .fitting import Listener, ProgressBar, estimate_cost, fit
 from .gradcam import Request
 from .interrupts import interruptible
@@ -50,9 +52,9 @@ from .training import DivergedError, Trainer, make_trainer
 from .twins import find_twins
 
 # %% ../nbs/700_main.ipynb #d075fa9c
-_all_ = ['DivergedError', 'Explanation', 'Listener', 'Options', 'Run', 'Trainer', 'compare_runs', 'explain',
-         'fit', 'groups', 'image_set', 'label_issues', 'make_optimizer', 'make_schedule', 'make_train_loader',
-         'make_trainer', 'open_run', 'save_issues']
+_all_ = ['DivergedError', 'Explanation', 'Listener', 'Options', 'Run', 'Trainer', 'browse', 'compare_runs',
+         'explain', 'export_run', 'fit', 'groups', 'image_set', 'label_issues', 'make_optimizer',
+         'make_schedule', 'make_train_loader', 'make_trainer', 'open_run', 'save_issues']
 
 # %% ../nbs/700_main.ipynb #74803b3b
 def _load_in_turn(options, compute):

@@ -23,7 +23,6 @@ from .decks import render_page
 from .explanation import Explanation
 from .plots import plot_history
 from .predictions import COLUMNS, class_accuracy, confusion_matrix
-from .rates import rate_interval
 from .sheets import picture_uri
 from .storage import SaveError, Store, write_file
 from .tensorboard import flatten_config
@@ -169,8 +168,8 @@ def _cover_sentence(explanation):
 
 def _interval(predictions):
     "The interval of the accuracy in words."
-    low, high = rate_interval([int(predictions.correct.sum())], [len(predictions)])
-    return f'95%: {low.item():.2%} to {high.item():.2%}'
+    low, high = predictions.accuracy_interval
+    return f'95% interval {low:.2%} to {high:.2%}'
 
 def _stopped(history, settings):
     "A sentence about a training that was stopped, or nothing."
