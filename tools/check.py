@@ -93,6 +93,13 @@ def notebooks_are_presentable() -> list[str]:
         problems += [f'{name}: {problem}' for problem in unfit_outputs(path)]
     return problems
 
+def pictures_have_words() -> list[str]:
+    "Every cell that shows a picture says in its first line what is to be seen."
+    return [f'{path.name}: cell {cell.id} shows a picture; say in its first line: #| fig-alt: "..."'
+            for path in notebooks() for cell in code_cells(path) if 'hide' not in cell.directives
+            and any('image/png' in output.get('data', {}) for output in cell.outputs)
+            and not re.match(r'#\| fig-alt: ".{20,}"\n', cell.source)]
+
 def colab_only_calls() -> list[str]:
     "The Colab notebook takes parameters, defines nothing and loops over nothing: the library does it."
     definitions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
@@ -162,9 +169,9 @@ def ruff_agrees() -> list[str]:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     return (done.stdout + done.stderr).splitlines() if done.returncode else []
 
-CHECKS = (settings_agree, requirements_cover_imports, notebooks_are_presentable, colab_only_calls,
-          derived_files_are_in_step, owner_is_said_once, readme_links_are_complete, nothing_is_executed,
-          ruff_agrees, *STYLE)
+CHECKS = (settings_agree, requirements_cover_imports, notebooks_are_presentable, pictures_have_words,
+          colab_only_calls, derived_files_are_in_step, owner_is_said_once, readme_links_are_complete,
+          nothing_is_executed, ruff_agrees, *STYLE)
 
 def main():
     problems = [problem for check in CHECKS for problem in check()]
