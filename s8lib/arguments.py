@@ -111,8 +111,8 @@ def _add_maps(group):
 
 def _add_report(parser):
     group = parser.add_argument_group('report')
-    group.add_argument('--num-mistakes', type=_reader(int), default=10, metavar='N',
-                       help='how many mistakes to explain (default: 10)')
+    group.add_argument('--num-mistakes', type=_reader(int), default=1000, metavar='N',
+                       help='how many mistakes to explain at most (default: 1000)')
     _add_maps(group)
     group.add_argument('--open', action='store_true', help='show the report in the browser')
 
@@ -192,7 +192,7 @@ COMMANDS = dict(
                      ('nets:make photos', 'what the network that make() of your nets.py returns gets wrong')),
                     _add_explain),
     report=Command('RUN', 'Write the report of a run anew.',
-                   (('runs/folder-resnet18 --num-mistakes 50', 'with more mistakes'),
+                   (('runs/folder-resnet18 --num-mistakes 50', 'with fewer mistakes'),
                     ('runs/folder-resnet18 --open', 'and look at it')), _add_again),
     compare=Command('RUN RUN', 'Say what the second run brought, on the same test images.',
                     (('runs/folder-resnet18 runs/folder-resnet18-2',
