@@ -97,7 +97,10 @@ def _mistake_table(explanation):
     columns = explanation.answers.names, mistakes.true, mistakes.predicted, verdicts
     rows = [(name, explanation.classes[true], explanation.classes[predicted], verdict)
             for name, true, predicted, verdict in zip(*columns)]
-    return text_table([('image', 'label', 'predicted', 'verdict'), *rows])
+    more = [f'and {len(rows) - _SHOWN:,} more'] * (len(rows) > _SHOWN)
+    return text_table([('image', 'label', 'predicted', 'verdict'), *rows[:_SHOWN]], below=more)
+
+_SHOWN = 10  # mistakes and issues that are printed or drawn
 
 def _own_network(name, device):
     "A network of the user's own code, and what makes its input of a photo. Raises `OptionError` for others."
@@ -121,7 +124,7 @@ def _explain_own(report, parts, photos, labels):
     table = _mistake_table(explanation) if is_labelled else str(explanation.answers)
     accuracy = [f'Accuracy {explanation.predictions.accuracy:.2%}'] if is_labelled else []
     say(*table.splitlines(), *explanation.notes, *accuracy)
-    page = _draw(explanation, Path('explanation.png'))
+    page = _draw(explanation[:_SHOWN], Path('explanation.png'))
     if report['is_opened']: _open(page)
 
 def _explain(report, run, photos, data_dir, labels, device):
@@ -146,7 +149,7 @@ def _issues(report, run, data_dir, labels, device):
     run = open_run(run, data_dir, device, load_images=True, labels=labels)
     issues = save_issues(run)
     rows = [(issue.path, issue.label, issue.proposed, issue.verdict, f'{issue.p_label:.0%}')
-            for issue in issues[:10]]
+            for issue in issues[:_SHOWN]]
     table = text_table([('image', 'label', 'proposed', 'verdict', 'label is wrong'), *rows])
     say(*table.splitlines(), '', *issues.summary(), *chain(*map(wrap, issues.notes)),
         f'Issues:       {run.folder / "issues.csv"}')

@@ -109,10 +109,10 @@ def _add_maps(group):
     group.add_argument('--method', default='gradcam', metavar='NAME',
                        help=f'how maps are made: {", ".join(METHOD_NAMES)} (default: gradcam)')
 
-def _add_report(parser, most=1000):
+def _add_report(parser):
     group = parser.add_argument_group('report')
-    group.add_argument('--num-mistakes', type=_reader(int), default=most, metavar='N',
-                       help=f'how many mistakes to explain, at most (default: {most})')
+    group.add_argument('--num-mistakes', type=_reader(int), default=1000, metavar='N',
+                       help='how many mistakes to explain at most (default: 1000)')
     _add_maps(group)
     group.add_argument('--open', action='store_true', help='show the report in the browser')
 
@@ -151,7 +151,7 @@ def _add_explain(parser):
                         help='the folder of the run; or MODULE:FUNCTION of your own, which returns a network')
     places.add_argument('photos', nargs='*', metavar='PHOTO', help='new images, or one folder of them')
     _add_images(parser)
-    _add_report(parser, 10)
+    _add_report(parser)
 
 def _add_again(parser):
     _add_issues(parser)
@@ -192,7 +192,7 @@ COMMANDS = dict(
                      ('nets:make photos', 'what the network that make() of your nets.py returns gets wrong')),
                     _add_explain),
     report=Command('RUN', 'Write the report of a run anew.',
-                   (('runs/folder-resnet18 --method layercam', 'with other maps'),
+                   (('runs/folder-resnet18 --num-mistakes 50', 'with fewer mistakes'),
                     ('runs/folder-resnet18 --open', 'and look at it')), _add_again),
     compare=Command('RUN RUN', 'Say what the second run brought, on the same test images, and show where '
                     'they differ.',
