@@ -189,6 +189,24 @@ def people_of(image_set: ImageSet, path: str) -> np.ndarray:
     return np.array([[float(rows.get(file, nobody)[name]) for name in names] for file in image_set.names])
 
 
+def learned_from_people(signs, truth):
+    "What is in the signs: probabilities by a classifier that has seen the answers to all other images."
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+    values = np.stack([each.numpy() for each in signs.values.values()], 1)
+    learner = make_pipeline(StandardScaler(), LogisticRegression(C=.05, max_iter=3000))
+    folds = StratifiedKFold(5, shuffle=True, random_state=0)
+    return cross_val_predict(learner, values, truth, cv=folds, method='predict_proba')[:, 1]
+
+
+def people_row(work, score, is_it, values):
+    "How well a score tells the images that are it from the others."
+    return dict(work=work, score=score, positive=f'{is_it.sum():,}', images=f'{len(is_it):,}',
+                AUROC=f'{roc_auc_score(is_it, values):.4f}') | {'95%': interval(roc_auc_score, is_it, values)}
+
+
 def people_rows(model, train_set, test_set, dynamics, path):
     "How well the verdicts tell which test labels people are against, and which mistakes are doubtful."
     people = people_of(test_set, path)
@@ -211,14 +229,11 @@ def people_rows(model, train_set, test_set, dynamics, path):
              'doubtful mistake against a clear one': (is_told, agree < .8)}
     scores = {'p_label': label, 'p_image': image, 'p_label + p_image': label + image, '-margin': -margin,
               'entropy': doubt}
-    rows = []
-    for work, (some, is_it) in works.items():
-        is_it = is_it[some]
-        for name, values in scores.items():
-            counts = dict(work=work, score=name, positive=f'{is_it.sum():,}', images=f'{len(is_it):,}')
-            rows.append(counts | {'AUROC': f'{roc_auc_score(is_it, values[some]):.4f}',
-                                  '95%': interval(roc_auc_score, is_it, values[some])})
-    return rows
+    rows = [people_row(work, name, is_it[some], values[some])
+            for work, (some, is_it) in works.items() for name, values in scores.items()]
+    told = replace(signs, values={name: values[is_told] for name, values in signs.values.items()})
+    ceiling = learned_from_people(told, agree[is_told] < .8)
+    return [*rows, people_row([*works][1], 'learned from the people', agree[is_told] < .8, ceiling)]
 
 
 @call_parse

@@ -22,7 +22,7 @@ from .scores import as_score
 from .sheets import make_sheets
 
 # %% ../nbs/645_browsing.ipynb #63b92422
-_CAPTIONS = 'for {called}', 'for {label}', '{called} − {label}: orange spoke for {called}, blue for {label}'
+_CAPTIONS = 'for {called}', 'for {label}', 'the difference: orange for {called}, blue for {label}'
 
 def _signed(cams): return (cams.maps if cams.signed is None else cams.signed).detach().cpu().numpy()
 

@@ -112,6 +112,7 @@ class Options:
     batch_norm: str = 'synchronised'  # statistics of several processes: 'synchronised', or by 'process'
     runs_dir: str = 'runs'         # where the run's folder is made
     save_every: int = None         # steps between two saves; by default 50, or more where that costs over 1%
+    pictures: bool = False         # the worst mistakes of each epoch and their maps go to TensorBoard
     progress: bool = True          # bars with the time left; `--no-progress` turns them off
 
     def __repr__(self):
@@ -206,8 +207,8 @@ GROUPS = dict(
               'label_smoothing', 'class_weights', 'sampler', 'seed'),
     augmentation=('padding', 'padding_mode', 'flip', 'cutout', 'cutout_kind', 'executor', 'workers'),
     machine=('device', 'precision', 'compile', 'processes', 'batch_norm'),
-    output=('runs_dir', 'save_every', 'progress'))
+    output=('runs_dir', 'save_every', 'pictures', 'progress'))
 
 # %% ../nbs/195_choices.ipynb #638edad3
 CHANGEABLE = ('epochs', 'device', 'workers', 'processes', 'save_every', 'data_dir', 'labels', 'runs_dir',
-              'progress')
+              'pictures', 'progress')

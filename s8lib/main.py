@@ -35,10 +35,12 @@ from .fitting import Listener, ProgressBar, estimate_cost, fit
 from .gradcam import Request
 from .interrupts import interruptible
 from .issues import write_issues
+from .live import LiveCurves, in_notebook
 from .memory import batch_fits, fits_in_memory
 from .optimizers import make_optimizer, make_schedule
 from .options import Options, load_splits, make_model
 from .predictions import predict
+from .pictures import EpochPictures
 from .processes import run_in_processes
 from .report import draw_figures, write_report
 from .records import RunRecord, describe_run, new_folder
@@ -161,6 +163,8 @@ def _train_and_record(options, record, loader, train_set, tests, start):
     trainer = record.trainer
     with interruptible() as interruption, record:
         listeners = [record, ProgressBar()] if options.progress else [record]
+        if options.progress and in_notebook(): listeners.append(LiveCurves(_done(start)[0]))
+        if options.pictures: listeners.append(EpochPictures(record.log, trainer.model, tests['test']))
         if record.recorder: listeners.insert(0, record.recorder)
         try: history = fit(trainer, loader, tests, options.epochs, listeners, *_done(start))
         except DivergedError as error:

@@ -50,7 +50,7 @@ def required_by(key: str) -> set[str]:
     return {re.split(r'[<>=~!]', text)[0].lower() for text in settings()[key].split()}
 
 def requirements_cover_imports() -> list[str]:
-    "What the library imports is required by `settings.ini`; in a function the extra `onnx` will do."
+    "What the library imports is required by `settings.ini`; in a function `onnx` or IPython will do."
     sources = packages_distributions()
     problems = []
     for module in library():
@@ -58,7 +58,7 @@ def requirements_cover_imports() -> list[str]:
         functions = ast.Module([node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)], [])
         late = imported(functions)
         for name in sorted(imported(tree) - sys.stdlib_module_names - {'s8lib'}):
-            extra = required_by('onnx_requirements') if name in late else set()
+            extra = {'ipython', *required_by('onnx_requirements')} if name in late else set()
             required = required_by('requirements') | extra
             if required.isdisjoint(distribution.lower() for distribution in sources.get(name, [])):
                 problems.append(f'{module.relative_to(ROOT)} imports {name}, which is in no requirement')
