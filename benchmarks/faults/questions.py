@@ -72,7 +72,7 @@ def ask_class_name(folder, name):
                 runs_dir=str(folder / 'runs'), progress=False)
     save_report(run, num_mistakes=2)
     yield
-    for shown in (str(run), str(run.train), *str(class_accuracy(run.predictions)).splitlines()):
+    for shown in (*str(run).splitlines(), str(run.train), *str(class_accuracy(run.predictions)).splitlines()):
         check_text(shown)
     page = (run.folder / 'report.html').read_text(encoding='utf-8')
     if '<script>alert' in page: raise Wrong('the report runs a script')
