@@ -115,6 +115,12 @@ def derived_files_are_in_step() -> list[str]:
     return [f'{path.relative_to(ROOT)} is out of step: run tools/readme.py'
             for path, text in derived().items() if path.read_text(encoding='utf-8') != text]
 
+def example_is_current() -> list[str]:
+    "The example report works by the script that reports have today."
+    text = (NOTEBOOKS/'example/report.html').read_text(encoding='utf-8')
+    if (ROOT/'s8lib/browser.js').read_text(encoding='utf-8').strip() in text: return []
+    return ['nbs/example/report.html is of an older script: see CONTRIBUTING.md']
+
 def committed_files() -> list[str]:
     "The files that git knows, or would take."
     command = ['git', 'ls-files', '-co', '--exclude-standard']
@@ -170,7 +176,8 @@ def ruff_agrees() -> list[str]:
     return (done.stdout + done.stderr).splitlines() if done.returncode else []
 
 CHECKS = (settings_agree, requirements_cover_imports, notebooks_are_presentable, pictures_have_words,
-          colab_only_calls, derived_files_are_in_step, owner_is_said_once, readme_links_are_complete,
+          colab_only_calls, derived_files_are_in_step,
+          example_is_current, owner_is_said_once, readme_links_are_complete,
           nothing_is_executed, ruff_agrees, *STYLE)
 
 def main():

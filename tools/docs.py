@@ -35,7 +35,7 @@ def site_text(name: str) -> str:
 def stage_pages():
     "Copy notebooks and texts to where nbdev will process them."
     shutil.rmtree(STAGED, ignore_errors=True)
-    shutil.copytree(NOTEBOOKS, STAGED, ignore=shutil.ignore_patterns('*.ipynb', '.*'))
+    shutil.copytree(NOTEBOOKS, STAGED, ignore=shutil.ignore_patterns('*.ipynb', '.*', 'example'))
     for path in notebooks():
         target = (STAGED/page(path)).with_suffix('.ipynb')
         target.write_text(staged(path.read_text(encoding='utf-8')), encoding='utf-8')
@@ -111,6 +111,7 @@ def main():
     # nbdev writes `output-file` for Quarto; smalldocs names the pages the same without it
     warnings = [warning for warning in site.warnings if 'output-file' not in warning]
     problems = warnings + problems_of(SITE, {path: page(path) for path in notebooks()})
+    shutil.copytree(NOTEBOOKS/'example', SITE/'example', dirs_exist_ok=True)
     print(*problems, f'{len(site.pages)} pages in {SITE.name}, {len(problems)} problems', sep='\n')
     sys.exit(bool(problems))
 
