@@ -8,7 +8,9 @@ Docs: https://s8lib.github.io/s8lib/explanation.html.md"""
 __all__ = ['Subject', 'Explanation', 'explain']
 
 # %% ../nbs/590_explanation.ipynb #70699c3f
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -28,14 +30,14 @@ from .memory import in_parts
 from .plots import plot_cams, plot_confusion, plot_maps, plot_mistakes
 from .predictions import Mistakes, Predictions, confusion_matrix, misclassified, predict
 from .preprocessing import preprocessing_of
-from .reasons import Reasons, reasons_for
+from .reasons import SAMPLE, Reasons, reasons_for
 from .scores import CamError, Score, as_score, class_score
 from .sources import image_set as make_image_set
 from .tables import MOST_ROWS, Columnar, Table, and_more
 from .transforms import model_inputs
 from .twins import Twins
 from .untouched import images_for, untouched
-from .verdicts import Reference, reference_of
+from .verdicts import Reference, reference_of, signs_of
 
 # %% ../nbs/590_explanation.ipynb #956253a1
 _UNLABELLED = 'the images have no labels, so no mistakes are known; look at `answers` and `plot_cams()`'
@@ -49,6 +51,7 @@ class Subject:
     reference: Reference = None  # of these images
     mirror: bool = True          # whether a mirrored image shows the same
     predictions: Predictions = None  # of a run on these images
+    all_signs: Callable = None   # gives the `Signs` of all mistakes among these predictions
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Explanation(Table, Columnar):
@@ -186,7 +189,9 @@ def _subject_of_run(run, images, labels):
     reference = None if train is None else getattr(run, 'reference', None)
     known = dict(train=train, mirror=_is_mirrored(run))
     if images is None or images is run.test:
-        return Subject(run.model, run.test, reference=reference, predictions=run.predictions, **known)
+        all_signs = (lambda: run.signs) if train is not None and hasattr(type(run), 'signs') else None
+        return Subject(run.model, run.test, reference=reference, predictions=run.predictions,
+                       all_signs=all_signs, **known)
     image_set = images if isinstance(images, ImageSet) else run.read(images, labels)
     return Subject(run.model, image_set, reference=reference and replace(reference, dynamics=None), **known)
 
@@ -292,10 +297,19 @@ def _reasons(model, subject, chosen, predictions, request, interface):
         return None, ()
     try:
         reference, notes = _reference(model, subject)
-        where = dict(reference=reference, interface=interface, mirror=subject.mirror, predictions=predictions)
+        look = _look(model, subject, len(chosen), predictions, reference=reference, interface=interface)
+        where = dict(reference=reference, interface=interface, look=look, predictions=predictions)
         notes += reference.notes if reference else ()
         return reasons_for(model, subject.image_set, chosen, **where), notes
     except (CamError, LayerError, OptionError) as error: return None, (f'there are no verdicts: {error}',)
+
+def _look(model, subject, count, predictions, **where):
+    "From places to their signs: rows of those of all mistakes, where about so many have to be made anyway."
+    wrong = (~predictions.correct).nonzero()[:, 0]
+    if subject.all_signs and predictions is subject.predictions and len(wrong) <= count + SAMPLE:
+        signs = subject.all_signs()
+        return lambda places: signs[torch.searchsorted(wrong, places)]
+    return partial(signs_of, model, subject.image_set, mirror=subject.mirror, **where)
 
 def _reference(model, subject):
     "What is known of the training images, or None; with a sentence where they cannot be compared."

@@ -48,10 +48,9 @@ from .resuming import check_versions, read_starting_point, recorder_of, resumed_
 from .runs import Run, absolute, check_images, open_run, read_config
 from .sources import image_set
 from .storage import Store
-from .suspects import groups, label_issues, run_decks, run_issues, save_issues
+from .suspects import groups, label_issues, run_decks, run_groups, run_issues, run_twins, save_issues
 from .tensorboard import TensorBoardLog
 from .training import DivergedError, Trainer, make_trainer
-from .twins import find_twins
 
 # %% ../nbs/700_main.ipynb #d075fa9c
 _all_ = ['DivergedError', 'Explanation', 'Listener', 'Options', 'Run', 'Trainer', 'browse', 'compare_runs',
@@ -285,5 +284,7 @@ def save_report(
 
 def _with_all_mistakes(run, explanation):
     "The explanation with what takes all images of a run: systematic mistakes, and twins of training images."
-    twins = find_twins(run.train, run.test, progress=run.options.progress)
-    return replace(explanation, groups=groups(explanation), twins=twins)
+    subject = explanation.subject
+    is_of_run = subject.model is run.model and subject.image_set.fingerprint == run.test.fingerprint
+    found = run_groups(run, explanation) if is_of_run else groups(explanation)
+    return replace(explanation, groups=found, twins=run_twins(run))

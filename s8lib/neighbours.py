@@ -11,7 +11,7 @@ __all__ = ['CHUNK', 'MOST_ROWS', 'head_of', 'Embedding', 'embed', 'Neighbours', 
 # %% ../nbs/520_neighbours.ipynb #7d22bf7a
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
 
 import matplotlib.pyplot as plt
 import torch
@@ -157,7 +157,7 @@ def _answer(model, image_set, interface, head, part):
     return _mean(calls[head], 0).cpu() if head is not None else logits, logits
 
 # %% ../nbs/520_neighbours.ipynb #7c673502
-CHUNK = 2**24  # distances in memory at once, 64 MiB
+CHUNK = 2**22  # distances in memory at once, 16 MiB, which fit many a cache
 
 @dataclass(frozen=True, eq=False)
 class Neighbours:
@@ -191,9 +191,9 @@ def _largest(similarities, k):
 def _check_shapes(queries, bank, among, without):
     "Raise `OptionError` for what cannot be compared."
     shapes = tuple(queries.shape), tuple(bank.shape)
-    if queries.ndim != 2 or bank.ndim != 2 or shapes[0][1] != shapes[1][1] or not len(bank):
+    if queries.ndim not in (2, 3) or bank.ndim != 2 or shapes[0][-1] != shapes[1][1] or not len(bank):
         raise OptionError(f'features {shapes[0]} and {shapes[1]} cannot be compared: give (M, D) and (N, D)')
-    wanted = len(queries), len(bank)
+    wanted = queries.shape[-2], len(bank)
     sizes = wanted
     if among is not None: sizes = tuple(map(len, among)) if isinstance(among, tuple) else tuple(among.shape)
     if sizes != wanted or (without is not None and len(without) != wanted[0]):
@@ -201,7 +201,7 @@ def _check_shapes(queries, bank, among, without):
                           'for each query and a label for each image, and without for each query')
 
 def nearest(
-    queries: torch.Tensor,  # features (M, D)
+    queries: torch.Tensor,  # features (M, D), or (V, M, D): of V looks at a query the most similar counts
     bank: torch.Tensor,     # features (N, D)
     k: int,                 # so many neighbours of each query
     among: torch.Tensor | tuple = None,  # allowed: bool (M, N), or a class (M,) and the bank's labels (N,)
@@ -210,10 +210,11 @@ def nearest(
     "The nearest images of a bank, by comparison with all. Raises `OptionError` for what does not fit."
     at_least(1, k=k)
     _check_shapes(queries, bank, among, without)
-    queries, bank = (F.normalize(features.float()) for features in (queries, bank))
+    queries, bank = (F.normalize(features.float(), dim=-1) for features in (queries, bank))
+    looks = queries if queries.ndim == 3 else queries[None]
     parts = []
-    for part in torch.arange(len(queries)).split(max(1, CHUNK // len(bank))):
-        similarities = queries[part] @ bank.T
+    for part in torch.arange(looks.shape[1]).split(max(1, CHUNK // len(bank))):
+        similarities = reduce(torch.maximum, (look[part] @ bank.T for look in looks))
         _forbid(similarities, part, among, without)
         parts.append(_largest(similarities, k))
     places, values = map(torch.cat, zip(*parts))

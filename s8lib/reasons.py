@@ -8,7 +8,9 @@ Docs: https://s8lib.github.io/s8lib/reasons.html.md"""
 __all__ = ['NEAREST', 'SAMPLE', 'Reasons', 'reasons_for']
 
 # %% ../nbs/580_reasons.ipynb #fdfe3c9d
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -67,17 +69,17 @@ def reasons_for(
     mistakes: Mistakes,           # of the model on the set
     reference: Reference = None,  # of the training images, where they are known
     interface: Interface = Interface(),  # how the model is asked about the whole set
-    mirror: bool = True,          # whether a mirrored image shows the same
+    look: Callable = None,        # from places to their `Signs`; by default `signs_of`
     predictions: Predictions = None,  # on the whole set, in which wrong labels are counted
 ) -> Reasons:
     "Verdicts, tests and neighbours of mistakes; leaves no trace in the model."
-    signs = signs_of(model, image_set, mistakes.index, reference, interface, mirror)
+    if look is None: look = partial(signs_of, model, image_set, reference=reference, interface=interface)
+    signs = look(mistakes.index)
     shift = 0.
     if predictions is not None:
         places = (~predictions.correct).nonzero()[:, 0]
         sample = places[::-(-len(places) // SAMPLE)]
-        usual = signs_of(model, image_set, sample, reference, interface, mirror)
-        shift = label_shift(usual, predictions.logits, predictions.labels)
+        shift = label_shift(look(sample), predictions.logits, predictions.labels)
     verdicts = replace(judge(signs, shift), proposed=mistakes.predicted)
     pairs = torch.stack([mistakes.predicted, mistakes.true], 1)
     covered = cover_test(model, image_set, mistakes.index, pairs, interface)

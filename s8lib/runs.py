@@ -9,8 +9,8 @@ __all__ = ['read_dynamics', 'Run', 'check_like', 'store_of', 'read_config', 'rea
            'open_run']
 
 # %% ../nbs/660_runs.ipynb #01ee64ff
-import hashlib
 import os
+from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -21,19 +21,20 @@ import torch
 from torch import nn
 
 from .answers import Answers, ask, image_names
-from .checkpoints import check_weights, dynamics_from, load_weights, predictions_from, weights_of
+from .checkpoints import check_weights, dynamics_from, load_weights, predictions_from
 from .compute import Compute, pick_device
 from .core import DataError, visible
 from .data import ChannelStats, ImageSet
 from .dynamics import Dynamics
 from .image_folder import SkippedImages
+from .kept import digest_of, kept
 from .neighbours import embed
 from .options import Options, load_splits, make_model, reading_of, recorded_options
 from .predictions import Predictions
 from .sources import images_for
-from .storage import Save, SaveError, Store, warn
+from .storage import Save, Store, warn
 from .tables import Table
-from .verdicts import Reference, reference_of
+from .verdicts import SIGNS, Reference, Signs, reference_of, signs_of
 
 # %% ../nbs/660_runs.ipynb #96015fac
 _SOURCES = dict(
@@ -96,8 +97,26 @@ class Run(Table):
     def reference(self) -> Reference:
         "The training images as the network sees them, made or read when asked; None without the images."
         if self.train is None: return None
-        embedding = _embed_once(Store(self._home / 'embedding'), self)
-        return reference_of(self.model, self.train, self.dynamics, embedding=embedding)
+        return reference_of(self.model, self.train, self.dynamics, embedding=_embedding_of(self))
+
+    @cached_property
+    def signs(self) -> Signs:
+        "What speaks for and against the labels of all mistakes on the test images, made or read when asked."
+        return _signs_of_mistakes(self)
+
+    @cached_property
+    def _facts(self):
+        sets = dict(train=self.train, test=self.test)
+        return {split: [images.fingerprint, repr(images.stats)] for split, images in sets.items()}
+
+    def keep(self,
+        name: str,       # of the value, with .json or .safetensors
+        make: Callable,  # from nothing to the content, see `kept`
+        read: Callable,  # from the content to the value
+        **facts,         # what the value depends on beside the images
+    ):                   # what `read` gives
+        "A value of the run's images that its folder keeps, made where there is none of the same facts."
+        return kept(self._home / 'kept', name, self._facts | facts, make, read)
 
     def read(self,
         photos,       # whatever `image_set` takes: paths, a folder, images of Pillow, arrays
@@ -287,34 +306,39 @@ def open_run(
 # %% ../nbs/660_runs.ipynb #631b1620
 _EMBEDDED = 'features', 'logits'
 
-def _digest_of(model):
-    "SHA-256 of a network's layers, weights and buffers as they are now."
-    digest = hashlib.sha256(repr(model).encode())
-    for name, value in weights_of(model).items():
-        digest.update(repr((name, value.dtype, value.shape)).encode())
-        digest.update(value.flatten().view(torch.uint8).numpy())
-    return digest.hexdigest()
+def _check_tensors(tensors, shapes):
+    "Raise `DataError` for tensors of other names or shapes, and for numbers that are not finite."
+    are_finite = all(value.isfinite().all() for value in tensors.values())
+    if are_finite and {name: tuple(value.shape) for name, value in tensors.items()} == shapes: return
+    raise DataError(f'other tensors than {shapes}')
 
-def _read_embedding(store, facts, run, first):
-    "The embedding that was kept with these facts. Raises `DataError` where there is none that fits."
-    save = store.newest()
-    if save.facts != facts: raise DataError(f'{store.folder} is of another network or of other images')
-    tensors = save.read('embedding.safetensors')
-    shapes = {name: (len(run.train), getattr(first, name).shape[1]) for name in _EMBEDDED}
-    are_finite = all(value.dtype == torch.float32 and value.isfinite().all() for value in tensors.values())
-    if {name: tuple(value.shape) for name, value in tensors.items()} != shapes or not are_finite:
-        raise DataError(f'{store.folder} holds no features and logits of the training images')
-    return replace(first, **tensors, labels=torch.tensor(run.train.labels), names=image_names(run.train))
-
-def _embed_once(store, run):
-    "The embedding of a run's training images, from its store where it fits; else it is computed and kept."
+def _embedding_of(run):
+    "The embedding of a run's training images, made or read."
     first = embed(run.model, run.train.subset([0]))
-    facts = dict(network=_digest_of(run.model), images=run.train.fingerprint,
-                 statistics=repr(run.train.stats), source=first.source)
-    try: return _read_embedding(store, facts, run, first)
-    except DataError: embedding = embed(run.model, run.train, progress=run.options.progress)
-    try:
-        if store.folder.is_symlink(): raise SaveError(f'{store.folder} is a link, and could lead anywhere')
-        store.save({'embedding.safetensors': {name: getattr(embedding, name) for name in _EMBEDDED}}, facts)
-    except SaveError as error: warn(f'{error}; the next time the training images are embedded anew')
-    return embedding
+    shapes = {name: (len(run.train), getattr(first, name).shape[1]) for name in _EMBEDDED}
+    def make():
+        embedding = embed(run.model, run.train, progress=run.options.progress)
+        return {name: getattr(embedding, name) for name in _EMBEDDED}
+    def read(tensors):
+        _check_tensors(tensors, shapes)
+        return replace(first, **tensors, labels=torch.tensor(run.train.labels), names=image_names(run.train))
+    return run.keep('embedding.safetensors', make, read, network=digest_of(run.model), source=first.source)
+
+def _signs_of_mistakes(run):
+    "The signs of all mistakes on a run's test images, made or read."
+    places = (~run.predictions.correct).nonzero()[:, 0]
+    mirror = run.options.flip != 'none'
+    def make():
+        signs = signs_of(run.model, run.test, places, run.reference, mirror=mirror)
+        return signs.values | dict(places=places, proposed=signs.proposed, features=signs.features)
+    def read(tensors):
+        features = tensors.pop('features')
+        if not torch.equal(tensors.pop('places'), places): raise DataError('signs of other mistakes')
+        _check_tensors(tensors, dict.fromkeys(tensors, (len(places),)))
+        proposed = tensors.pop('proposed')
+        if len(features) != len(places) or not tensors.keys() <= SIGNS.keys(): raise DataError('other signs')
+        ordered = {name: tensors[name] for name in SIGNS if name in tensors}  # as they are summed
+        return Signs(ordered, proposed, features)
+    epochs = len(run.dynamics) if run.dynamics else 0
+    facts = dict(network=digest_of(run.model), mirror=mirror, epochs=epochs)
+    return run.keep('signs.safetensors', make, read, **facts)

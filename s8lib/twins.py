@@ -6,7 +6,7 @@ Docs: https://s8lib.github.io/s8lib/twins.html.md"""
 
 # %% auto #0
 __all__ = ['KINDS', 'SIDE', 'SHIFT', 'SHARE', 'CANDIDATES', 'COLUMNS', 'planted_copies', 'Line', 'draw_line', 'Twin', 'Twins',
-           'find_twins', 'plot_twins']
+           'find_twins', 'twins_of', 'plot_twins']
 
 # %% ../nbs/530_twins.ipynb #19bc6398
 import io
@@ -117,13 +117,8 @@ class _Bank(NamedTuple):
 def _candidates(queries, bank, k, without=None):
     "The places of the most similar images of a bank by a glance: int64 (M, k), -1 where there are fewer."
     windows = [(top, left) for top in (1, 4, 7) for left in (1, 4, 7)]
-    looks = [nearest(_glances(queries, *window) @ bank.whitening, bank.glances, k, without=without)
-             for window in windows]
-    distances, order = torch.cat([look.distances for look in looks], 1).sort(1)
-    places = torch.cat([look.places for look in looks], 1).gather(1, order)
-    is_repeated = (places[:, :, None] == places[:, None]).tril(-1).any(2)  # further left too
-    best = is_repeated.int().argsort(dim=1, stable=True)[:, :k]
-    return places.gather(1, best).masked_fill(is_repeated.gather(1, best), -1)
+    looks = torch.stack([_glances(queries, *window) @ bank.whitening for window in windows])
+    return nearest(looks, bank.glances, k, without=without).places
 
 # %% ../nbs/530_twins.ipynb #d23cd4eb
 def _edges(small):
@@ -133,6 +128,12 @@ def _edges(small):
     down = F.pad(smooth[..., 2:, :] - smooth[..., :-2, :], (0, 0, 1, 1))
     return torch.cat([across, down], 1)
 
+def _averages(images):
+    "The mean of each window: (P, C, S, S) -> (P, C, 9, 9), along one side after the other to be fast."
+    offsets = torch.arange(SIDE)[:, None] - torch.arange(2 * SHIFT + 1)
+    weights = ((offsets >= 0) & (offsets < _WINDOW)) / _WINDOW
+    return weights.T @ (images @ weights)
+
 def _correlations(queries, others):
     "The middle of each query with all windows of its other, correlated: (P, C, S, S) twice -> (P, 9, 9)."
     middle = queries[..., SHIFT:-SHIFT, SHIFT:-SHIFT]
@@ -140,8 +141,7 @@ def _correlations(queries, others):
     others = others - others.mean((2, 3), keepdim=True)
     spectrum = torch.fft.rfft2(middle, s=(SIDE, SIDE)).conj() * torch.fft.rfft2(others)
     products = torch.fft.irfft2(spectrum.sum(1), s=(SIDE, SIDE))[:, :2 * SHIFT + 1, :2 * SHIFT + 1]
-    means = F.avg_pool2d(others, _WINDOW, 1)
-    squares = (F.avg_pool2d(others**2, _WINDOW, 1) - means**2).clamp(min=0).sum(1) * _WINDOW**2
+    squares = (_averages(others**2) - _averages(others)**2).clamp(min=0).sum(1) * _WINDOW**2
     norms = squares.sqrt() * middle.flatten(1).norm(dim=1)[:, None, None]
     return (products / norms.clamp(min=1)).clamp(-1, 1)
 
@@ -275,7 +275,7 @@ def find_twins(
             matches = _matches(queries[part], bank, CANDIDATES, part if test_set is None else None)
             _collect(pairs, matches, part, line.similarity, within=test_set is None)
             bar.update(len(part))
-    return Twins(tuple(_named(pairs, train_set, second)), line, second.split, len(second))
+    return twins_of(pairs, line, train_set, second)
 
 def _collect(pairs, matches, part, least, within):
     "Add the similarities of twins by their two places, within a set each pair once."
@@ -285,6 +285,15 @@ def _collect(pairs, matches, part, least, within):
     for train, other, similarity in zip(*(values.tolist() for values in matches)):
         pair = (min(train, other), max(train, other)) if within else (train, other)
         pairs[pair] = max(similarity, pairs.get(pair, -1.))
+
+def twins_of(
+    similarities: dict,   # (place of a training image, place of the other) to the similarity
+    line: Line,           # from which similarity on
+    train_set: ImageSet,  # training images
+    second: ImageSet,     # in which the others are
+) -> Twins:               # the most similar first
+    "Pairs of places as twins, with names and labels."
+    return Twins(tuple(_named(similarities, train_set, second)), line, second.split, len(second))
 
 def _named(pairs, train_set, second):
     "Rows for similarities by places, the most similar first."

@@ -129,6 +129,13 @@ class Signs:
     proposed: torch.Tensor   # int64 (M,), the likeliest class other than the label
     features: torch.Tensor = None  # float32 (M, D), where they were looked up among the training images
 
+    def __getitem__(self,
+        part: slice | torch.Tensor,  # which images: a slice or places
+    ) -> 'Signs':
+        "The signs of some of the images."
+        values = {name: value[part] for name, value in self.values.items()}
+        return Signs(values, self.proposed[part], None if self.features is None else self.features[part])
+
 def signs_of(
     model: nn.Module,             # any classifier
     image_set: ImageSet,          # with labels
