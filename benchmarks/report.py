@@ -17,6 +17,7 @@ import torch
 from fastcore.script import call_parse
 from shared import RESULTS, describe, table, words, write_result
 
+from s8lib.choices import stem_for
 from s8lib.data import ImageSet, channel_stats
 from s8lib.explanation import Subject, explain
 from s8lib.models.resnet import resnet18
@@ -26,6 +27,7 @@ from s8lib.shapes import shapes
 CASES = dict(  # mistakes, classes, pixels
     small=(1000, 10, 32), many=(10_000, 100, 32), large=(300, 10, 224))
 REPEATS = 5
+EXPLAINED = 1000  # mistakes that have maps and verdicts, as in `save_report`
 
 
 def labelled(split: str, count: int, classes: int, size: int) -> ImageSet:
@@ -40,12 +42,12 @@ def labelled(split: str, count: int, classes: int, size: int) -> ImageSet:
 
 
 def explained(count, classes, size):
-    "An explanation of so many mistakes."
+    "An explanation of a network that makes so many mistakes."
     test_set = labelled('test', count * 12 // 10, classes, size)
     train_set = labelled('train', 1000, classes, size)
     torch.manual_seed(0)
-    model = resnet18(num_classes=classes, width=4).eval()
-    return explain(Subject(model, test_set, train_set), num_mistakes=count)
+    model = resnet18(num_classes=classes, width=4, stem=stem_for((size, size))).eval()
+    return explain(Subject(model, test_set, train_set), num_mistakes=min(count, EXPLAINED))
 
 
 def in_browser(page: Path) -> dict:
@@ -83,7 +85,8 @@ def measured(name):
         start = perf_counter()
         page = write_report(folder, explanation, [], {})
         seconds = perf_counter() - start
-        row = dict(mistakes=f'{len(explanation.mistakes):,}', classes=classes, pixels=size,
+        wrong = int((~explanation.predictions.correct).sum())
+        row = dict(mistakes=f'{wrong:,}', explained=f'{len(explanation.mistakes):,}', classes=classes, pixels=size,
                    seconds=f'{seconds:.1f}', MB=f'{page.stat().st_size / 1e6:.1f}')
         return row | in_browser(page)
 
