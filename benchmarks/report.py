@@ -86,8 +86,8 @@ def measured(name):
         page = write_report(folder, explanation, [], {})
         seconds = perf_counter() - start
         wrong = int((~explanation.predictions.correct).sum())
-        row = dict(mistakes=f'{wrong:,}', explained=f'{len(explanation.mistakes):,}', classes=classes, pixels=size,
-                   seconds=f'{seconds:.1f}', MB=f'{page.stat().st_size / 1e6:.1f}')
+        row = dict(mistakes=f'{wrong:,}', explained=f'{len(explanation.mistakes):,}', classes=classes,
+                   pixels=size, seconds=f'{seconds:.1f}', MB=f'{page.stat().st_size / 1e6:.1f}')
         return row | in_browser(page)
 
 
