@@ -33,6 +33,8 @@ LARGE = MUON | dict(cutout=16)
 PEER = dict(optimizer='sgd', learning_rate=.2, weight_decay=5e-4, schedule='triangle', label_smoothing=0.,
             padding=4, padding_mode='reflect', flip='random', cutout=12, cutout_kind='inside',
             epochs=26, batch_size=500)
+# for some four passes over the images, in which nothing is learned by heart
+SMALLER = MUON | dict(batch_size=250)
 ROWS = dict(
     ladder={
         'Nesterov SGD, rate 0.01': PLAIN,
@@ -48,6 +50,11 @@ ROWS = dict(
         'Muon with CutOut of 12, inside': LARGE | dict(cutout=12, cutout_kind='inside'),
         'Muon without CutOut': LARGE | dict(cutout=0),
         'the recipe with reflected padding': MUON | dict(padding_mode='reflect')},
+    short={
+        'the recipe in batches of 500': MUON | dict(batch_size=500),
+        'the recipe in batches of 250': SMALLER,
+        '… without CutOut': SMALLER | dict(cutout=0),
+        '… without CutOut, and a padding of 2': SMALLER | dict(cutout=0, padding=2)},
     peer={'the 26-epoch recipe': PEER},
     # for few images, where batches of 500 leave the recipe too few steps
     peer64={'the 26-epoch recipe in batches of 64, rate 0.05': PEER | dict(learning_rate=.05, batch_size=64)})
@@ -124,7 +131,7 @@ def main(
     batch_size: int = 64,  # images in a batch
     seeds: int = 3,  # runs of each row
     first_seed: int = 0,  # of them, so that several commands can share the work
-    rows: str = 'ladder',  # of 'ladder', 'without', 'peer' and 'peer64'; several with a comma between them
+    rows: str = 'ladder',  # of 'ladder', 'without', 'short', 'peer', 'peer64'; several with a comma between
     valid: bool = False,  # measure on as many images, held out of the training images
     name: str = None,  # of the result files; by default recipe-width-N
     out: str = RESULTS,  # folder of the result files
