@@ -307,8 +307,8 @@ def open_run(
 _EMBEDDED = 'features', 'logits'
 
 def _check_tensors(tensors, shapes):
-    "Raise `DataError` for tensors of other names or shapes, and for numbers that are not finite."
-    are_finite = all(value.isfinite().all() for value in tensors.values())
+    "Raise `DataError` for tensors of other names or shapes, and for others than finite float32."
+    are_finite = all(value.dtype == torch.float32 and value.isfinite().all() for value in tensors.values())
     if are_finite and {name: tuple(value.shape) for name, value in tensors.items()} == shapes: return
     raise DataError(f'other tensors than {shapes}')
 
@@ -332,11 +332,12 @@ def _signs_of_mistakes(run):
         signs = signs_of(run.model, run.test, places, run.reference, mirror=mirror)
         return signs.values | dict(places=places, proposed=signs.proposed, features=signs.features)
     def read(tensors):
-        features = tensors.pop('features')
         if not torch.equal(tensors.pop('places'), places): raise DataError('signs of other mistakes')
-        _check_tensors(tensors, dict.fromkeys(tensors, (len(places),)))
+        features = tensors.pop('features')
         proposed = tensors.pop('proposed')
-        if len(features) != len(places) or not tensors.keys() <= SIGNS.keys(): raise DataError('other signs')
+        _check_tensors(tensors, dict.fromkeys(set(SIGNS).intersection(tensors), (len(places),)))
+        is_class = (proposed >= 0) & (proposed < len(run.test.classes))
+        if not len(features) == len(proposed) == is_class.sum() == len(places): raise DataError('other signs')
         ordered = {name: tensors[name] for name in SIGNS if name in tensors}  # as they are summed
         return Signs(ordered, proposed, features)
     epochs = len(run.dynamics) if run.dynamics else 0
