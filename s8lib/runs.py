@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -324,6 +324,17 @@ def _embedding_of(run):
         return replace(first, **tensors, labels=torch.tensor(run.train.labels), names=image_names(run.train))
     return run.keep('embedding.safetensors', make, read, network=digest_of(run.model), source=first.source)
 
+def _signs_from(tensors, places, num_classes):
+    "Signs of the images at these places. Raises `DataError` for other tensors."
+    if not torch.equal(tensors.pop('places'), places): raise DataError('signs of other mistakes')
+    features = tensors.pop('features')
+    proposed = tensors.pop('proposed')
+    _check_tensors(tensors, dict.fromkeys(set(SIGNS).intersection(tensors), (len(places),)))
+    is_class = (proposed >= 0) & (proposed < num_classes)
+    if not len(features) == len(proposed) == is_class.sum() == len(places): raise DataError('other signs')
+    ordered = {name: tensors[name] for name in SIGNS if name in tensors}  # as they are summed
+    return Signs(ordered, proposed, features)
+
 def _signs_of_mistakes(run):
     "The signs of all mistakes on a run's test images, made or read."
     places = (~run.predictions.correct).nonzero()[:, 0]
@@ -331,15 +342,7 @@ def _signs_of_mistakes(run):
     def make():
         signs = signs_of(run.model, run.test, places, run.reference, mirror=mirror)
         return signs.values | dict(places=places, proposed=signs.proposed, features=signs.features)
-    def read(tensors):
-        if not torch.equal(tensors.pop('places'), places): raise DataError('signs of other mistakes')
-        features = tensors.pop('features')
-        proposed = tensors.pop('proposed')
-        _check_tensors(tensors, dict.fromkeys(set(SIGNS).intersection(tensors), (len(places),)))
-        is_class = (proposed >= 0) & (proposed < len(run.test.classes))
-        if not len(features) == len(proposed) == is_class.sum() == len(places): raise DataError('other signs')
-        ordered = {name: tensors[name] for name in SIGNS if name in tensors}  # as they are summed
-        return Signs(ordered, proposed, features)
+    read = partial(_signs_from, places=places, num_classes=len(run.test.classes))
     epochs = len(run.dynamics) if run.dynamics else 0
     facts = dict(network=digest_of(run.model), mirror=mirror, epochs=epochs)
     return run.keep('signs.safetensors', make, read, **facts)
