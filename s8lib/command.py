@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from . import __version__
 from .arguments import check_words, in_shell, read_words, say
@@ -24,7 +24,7 @@ _STOPPED = 's8lib: stopped; what was saved before is in its folder'
 
 def _leave(number, frame):
     "End the process for a Ctrl-C, as a signal handler."
-    print('s8lib: stopped', file=sys.stderr, flush=True)
+    with suppress(OSError): os.write(2, b's8lib: stopped\n')  # a print may be under way
     os._exit(128 + number)
 
 @contextmanager
