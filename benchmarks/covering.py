@@ -16,7 +16,7 @@ from shared import RESULTS, describe, seconds_of, table, words, write_result
 
 from s8lib.core import OptionError
 from s8lib.covering import STEPS, cover_test, highest, spoke_for
-from s8lib.faithfulness import impute
+from s8lib.imputation import impute
 from s8lib.gradcam import contrast, upsampled
 from s8lib.main import open_run
 from s8lib.options import Options, load_splits, make_model

@@ -17,7 +17,8 @@ from torch import nn
 
 from .core import OptionError, keyed_generator, visible
 from .data import ImageSet
-from .faithfulness import impute, pixel_ranks
+from .faithfulness import pixel_ranks
+from .imputation import impute
 from .interface import Interface
 from .layers import check_logits, fitting
 from .memory import in_parts
@@ -48,8 +49,9 @@ def cover(
 
 # %% ../nbs/550_covering.ipynb #2b418f6e
 def _mean_around(values, width):
-    "Each pixel as the mean of a square around it, of what there is of it at the border."
-    return F.avg_pool2d(values, width, 1, width // 2, count_include_pad=False)
+    "Each pixel as the mean of a square around it, of what there is of it at the border: down, then across."
+    down = F.avg_pool2d(values, (width, 1), 1, (width // 2, 0), count_include_pad=False)
+    return F.avg_pool2d(down, (1, width), 1, (0, width // 2), count_include_pad=False)
 
 def detail_maps(
     model: nn.Module,                    # at rest, as `untouched` yields it

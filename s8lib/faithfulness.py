@@ -6,9 +6,8 @@ Docs: https://s8lib.github.io/s8lib/faithfulness.html.md"""
 
 # %% auto #0
 __all__ = ['FRACTIONS', 'BASELINES', 'LOWER_IS_BETTER', 'pixel_ranks', 'Version', 'score_to_follow', 'Question',
-           'replacement_curve', 'deletion', 'insertion', 'drop_and_increase', 'impute', 'road', 'rank_correlation',
-           'maps_for', 'randomization', 'hits', 'energy_inside', 'random_maps', 'centre_gaussian', 'score_maps',
-           'compare_methods']
+           'replacement_curve', 'deletion', 'insertion', 'drop_and_increase', 'road', 'rank_correlation', 'maps_for',
+           'randomization', 'hits', 'energy_inside', 'random_maps', 'centre_gaussian', 'score_maps', 'compare_methods']
 
 # %% ../nbs/470_faithfulness.ipynb #82c7c7f1
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ from torch import nn
 from torchvision.transforms.functional import gaussian_blur
 
 from .gradcam import Cams, cam
+from .imputation import impute
 from .interface import Interface, logits_of, problem_of
 from .layers import Layer, NonFiniteError, find_layer, fitting
 from .memory import in_parts
@@ -200,45 +200,6 @@ def drop_and_increase(
     after = question.version(question.images * maps[:, None]).scores
     drop = ((before - after) / before.where(before > 0, 1)).clamp(min=0)
     return tuple(values.where(before >= 0, torch.nan) for values in (drop, (after > before).to(drop)))
-
-# %% ../nbs/470_faithfulness.ipynb #5ecc0e3a
-def _conjugate_gradients(product, right):
-    "The images whose `product` with a positive definite matrix is `right` (Hestenes and Stiefel 1952)."
-    solution = torch.zeros_like(right)
-    residual = direction = right
-    energy = residual.square().sum((2, 3), keepdim=True)
-    enough = 1e-10 * energy.clamp(min=1e-12)
-    while (energy > enough).any():
-        pull = product(direction)
-        step = energy / (direction * pull).sum((2, 3), keepdim=True).clamp(min=1e-30)
-        solution += step * direction
-        residual = residual - step * pull
-        previous = energy
-        energy = residual.square().sum((2, 3), keepdim=True)
-        direction = residual + energy / previous.clamp(min=1e-30) * direction
-    return solution
-
-def _one_two_one(like, size):
-    "The matrix (size, size) that adds to twice each pixel its two neighbours in a row."
-    return like.new_full((size,), 2).diag() + sum(like.new_ones(size - 1).diag(offset) for offset in (-1, 1))
-
-def impute(
-    images: torch.Tensor,  # (N, C, H, W)
-    missing: torch.Tensor,  # bool (N, H, W); at least one pixel of each image is known
-    noise: float = 0.01,  # standard deviation of what is added to imputed pixels
-) -> torch.Tensor:  # (N, C, H, W)
-    "Missing pixels from their neighbours (Rong et al. 2022, sec. 4.2). Raises `CamError` if all are missing."
-    if missing.flatten(1).all(1).any():
-        raise CamError('an image without any known pixel cannot be imputed; remove fewer')
-    values = images.to(torch.promote_types(images.dtype, torch.float32))
-    holes = missing[:, None].to(values)
-    known = torch.where(missing[:, None], 0, values)
-    down, across = (_one_two_one(values, size) for size in values.shape[2:])
-    def around(x): return (down @ x @ across - 4 * x) / 12
-    weights = around(torch.ones_like(values))
-    filling = _conjugate_gradients(lambda x: holes * (weights * x - around(x)), holes * around(known))
-    grain = torch.randn(values.shape, generator=torch.Generator().manual_seed(0)).to(values)
-    return (known + holes * (filling + noise * grain)).to(images)
 
 # %% ../nbs/470_faithfulness.ipynb #b52d15c2
 FRACTIONS = 0.1, 0.3, 0.5, 0.7, 0.9

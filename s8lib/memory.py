@@ -58,8 +58,9 @@ def batch_fits(
 
 # %% ../nbs/050_memory.ipynb #890de786
 def _storages(values):
-    "The storages of all tensors in nested tuples, lists and dicts."
-    return [value.untyped_storage() for value in tree_iter(values) if isinstance(value, torch.Tensor)]
+    "The storages of all tensors in nested tuples, lists and dicts; a sparse one has none of its own."
+    tensors = (value for value in tree_iter(values) if isinstance(value, torch.Tensor))
+    return [tensor.untyped_storage() for tensor in tensors if tensor.layout == torch.strided]
 
 class _Ledger(TorchDispatchMode):
     "Counts the bytes of new tensors while they live."

@@ -23,8 +23,8 @@ from .attributes import attribute_groups, clusters, image_attributes, table_colu
 from .core import OptionError, keyed_generator, visible
 from .data import ImageSet, displayed
 from .evidence import choose_layer
-from .faithfulness import impute
 from .gradcam import cam, contrast, upsampled
+from .imputation import impute
 from .interface import Interface, logits_of
 from .memory import in_parts
 from .plots import overlay
