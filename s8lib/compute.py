@@ -61,20 +61,24 @@ def _native(device):
         capability = torch.cuda.get_device_capability(device)
         return ['float32'] + ['float16'] * (capability >= (7, 0)) + ['bfloat16'] * (capability >= (8, 0))
     tests = '_is_avx512_bf16_supported', '_is_amx_tile_supported'  # PyTorch has no public ones
-    is_made_for = device.type == 'cpu' and any(getattr(torch.cpu, test, bool)() for test in tests)
-    return ['bfloat16'] * is_made_for + ['float32']
+    has_units = device.type == 'cpu' and any(getattr(torch.cpu, test, bool)() for test in tests)
+    is_allowed = getattr(torch.ops.mkldnn, '_is_mkldnn_bf16_supported', bool)  # by ONEDNN_MAX_CPU_ISA
+    is_made_for = has_units and is_allowed()
+    return ['float32'] + ['bfloat16'] * is_made_for
 
 def pick_precision(
     device: torch.device,  # where training runs
-    name: str = 'auto',    # 'auto', 'float32', 'bfloat16' or 'float16'
+    name: str = 'auto',    # 'auto', 'fastest', 'float32', 'bfloat16' or 'float16'
 ) -> torch.dtype:          # the format for convolutions and matrix products
     "Choose a number format that pays here. Warns with `FallbackWarning` where the hardware only emulates it."
     native = _native(device)
-    if name == 'auto': return PRECISIONS[native[-1]]
-    dtype = choose(name, PRECISIONS, 'precision')
-    if name in native: return dtype
-    _fall_back(f'{device} does not compute in {name}, or only by emulation; {native[-1]} is used instead')
-    return PRECISIONS[native[-1]]
+    fastest = PRECISIONS[native[-1]]
+    usual = torch.float32 if device.type == 'cpu' else fastest
+    dtype = choose(name, dict(auto=usual, fastest=fastest) | PRECISIONS, 'precision')
+    if name in ('auto', 'fastest', *native): return dtype
+    instead = str(usual).removeprefix('torch.')
+    _fall_back(f'{device} does not compute in {name}, or only by emulation; {instead} is used instead')
+    return usual
 
 # %% ../nbs/320_compute.ipynb #93f6398c
 WORTH_COMPILING = 1_000_000  # images to be trained on, at which a GPU wins the warm-up back

@@ -31,7 +31,7 @@ from .decisions import read_chain
 from .distributed import join_world
 from .explanation import Explanation, explain
 from .exporting import export_run
-from .fitting import Listener, ProgressBar, estimate_cost, fit
+from .fitting import Listener, ProgressBar, Seldom, fit
 from .gradcam import Request
 from .interrupts import interruptible
 from .issues import write_issues
@@ -41,8 +41,10 @@ from .optimizers import make_optimizer, make_schedule
 from .options import Options, load_splits, make_model
 from .predictions import predict
 from .pictures import EpochPictures
+from .planning import estimate_cost, plan_minutes
 from .processes import run_in_processes
 from .report import draw_figures, write_report
+from .resizing import stage_words
 from .records import RunRecord, describe_run, new_folder
 from .resuming import check_versions, read_starting_point, recorder_of, resumed_options, take_up
 from .runs import Run, absolute, check_images, open_run, read_config
@@ -82,6 +84,11 @@ def _told_source(options):
     place = place if nearby.startswith(os.pardir) else nearby
     return place if options.dataset == 'folder' or options.data_dir else f'{options.dataset}, with {place}'
 
+def _told_stages(options, train_set):
+    "A line about the sizes of the epochs, where they differ."
+    if options.resizing == 'none': return []
+    return [f'Epochs:   {stage_words(options.resizing, options.epochs, train_set.image_size)}']
+
 def describe_start(
     options: Options,     # filled in
     compute: Compute,     # what the training runs on
@@ -100,6 +107,7 @@ def describe_start(
             f'Classes:  {len(train_set.classes)}: {names}',
             f'Size:     {_told_size(options, train_set)}',
             f'Network:  {options.model}, width {options.width}, {options.stem} stem',
+            *_told_stages(options, train_set),
             f'Cost:     {cost}']
 
 # %% ../nbs/700_main.ipynb #f4844162
@@ -114,6 +122,15 @@ def _make_parts(options, train_set, compute, start):
     if start: take_up(trainer, start)
     return trainer, loader, recorder_of(trainer, loader, start)
 
+def _planned(options, train_set, compute, tests):
+    "The options with their epochs, which the first process measures for all where a time was given."
+    if not options.minutes: return options
+    world = compute.world
+    plan = world.first and plan_minutes(options, train_set, compute, sum(map(len, tests.values())))
+    text = world.share_text(f'{plan.epochs} {plan.resizing}' if plan else '', compute.device)
+    epochs, resizing = text.split(' ')
+    return replace(options, minutes=None, epochs=int(epochs), resizing=resizing)
+
 def _with_compiler(compute, options, num_images):
     "What the training runs on, compiled where that is asked for or worth its time."
     compiled = pick_compile(compute.device, options.compile, options.epochs * num_images)
@@ -123,9 +140,10 @@ def _train_here(options, compute, start, launch, announce):
     "This process's part of a run; None in all processes but the first."
     train_set, valid_set, test_set = _load_in_turn(options, compute)
     if start: check_images(train_set, test_set, start.config)
-    options = options.filled(train_set.image_size)
-    compute = _with_compiler(compute, options, len(train_set))
     tests = dict(test=test_set) if valid_set is None else dict(test=test_set, valid=valid_set)
+    tests = Seldom(tests, options.test_every)
+    options = _planned(options.filled(train_set.image_size), train_set, compute, tests)
+    compute = _with_compiler(compute, options, len(train_set))
     with interruptible():
         trainer, loader, recorder = _make_parts(options, train_set, compute, start)
         options = replace(options, batch_size=loader.batches.batch_size)

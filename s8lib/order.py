@@ -63,9 +63,10 @@ def check_shares(
 def batch_size_for(
     num_images: int,     # to train on
     processes: int = 1,  # that share a batch; their number divides it
-) -> int:                # about a hundredth of the images, between 16 and 500
+    share: float = .01,  # of the images
+) -> int:                # at least 16, at most the share of 50,000 images
     "The batch size of a recipe that names none."
-    size = min(num_images, max(16, min(500, num_images // 100)))
+    size = min(num_images, max(16, int(share * min(num_images, 50_000))))
     sizes = range(max(1, size // processes) * processes, 0, -processes)
     return next((size for size in sizes if shares_fit(size, num_images, processes)), sizes[0])
 

@@ -39,7 +39,7 @@ class EpochPictures(Listener):
 
     def epoch(self, row, tests):
         "Log the figures `mistakes` and `maps`, of the epoch that has ended."
-        if row['epoch'] % self.every: return
+        if row['epoch'] % self.every or not tests: return
         mistakes = misclassified(self._predictions(tests), self.num_mistakes)
         images = self.image_set.images[mistakes.index.numpy()]
         maps = self._maps(mistakes) if len(mistakes) else (None, None)

@@ -107,16 +107,19 @@ class RunRecord(Listener):
         "The memory of each image in the finished epochs, if it is kept."
         return {'dynamics.safetensors': tensors_of_dynamics(self.recorder.dynamics)} if self.recorder else {}
 
+    def _epoch_files(self): return {'history.json': list(self.history)} | self._dynamics_files()
+
     def _tested_files(self, weights):
-        return {'model.safetensors': weights, 'history.json': list(self.history),
-                'predictions.safetensors': tensors_of_predictions(self.predictions)} | self._dynamics_files()
+        return {'model.safetensors': weights,
+                'predictions.safetensors': tensors_of_predictions(self.predictions)}
 
     def _moment(self, tally, is_tested=False):
-        "The files and facts of this moment, between two steps or after an epoch."
+        "The files and facts of this moment, between two steps or, without a tally, after an epoch."
         state, trainer_facts = trainer_state(self.trainer)
         weights = weights_of(self.trainer.model)
         files = {'weights.safetensors': weights, 'optimizer.safetensors': state}
         if is_tested: files |= self._tested_files(weights)
+        if self.history and not tally: files |= self._epoch_files()
         if tally and self.recorder: files |= {'unfinished.safetensors': self.recorder.unfinished()}
         facts = dict(epoch=len(self.history), steps=self.steps, tally=tally and tally.describe(),
                      trainer=trainer_facts, log=self.log.position())
@@ -130,9 +133,9 @@ class RunRecord(Listener):
 
     def epoch(self, row, tests):
         self.history.append(row)
-        self.predictions = tests['test']
+        self.predictions = tests.get('test', self.predictions)
         self.log.epoch(row, tests)
-        self.checkpoints.put(lambda: self._moment(None, is_tested=True))
+        self.checkpoints.put(lambda: self._moment(None, is_tested=bool(tests)))
 
     def stopped(self, history, tally):
         if tally: self.checkpoints.put(lambda: self._moment(tally))
@@ -148,10 +151,10 @@ class RunRecord(Listener):
         "Write down what came of the run; where it goes on stays as it was saved last."
         if self.predictions is None:
             self.predictions = predictions
-            files = self._tested_files(weights_of(self.trainer.model))
+            files = self._tested_files(weights_of(self.trainer.model)) | self._epoch_files()
             self.checkpoints.put(lambda: (files, self.checkpoints.facts))
-            row = dict(epoch=0, test_accuracy=predictions.accuracy, test_loss=predictions.loss)
-            self.log.epoch(row, dict(test=predictions))
+            row = dict(test_accuracy=predictions.accuracy, test_loss=predictions.loss)
+            self.log.epoch(dict(epoch=len(self.history)) | row, dict(test=predictions))
         self.log.succeeded()
 
     def __enter__(self): return self

@@ -147,7 +147,7 @@ class Run(Table):
         "Losses and accuracies of the last epochs as text."
         last = self.history[-_LAST:]
         names = [name for name in (last or [{}])[-1] if name.endswith(('epoch', 'loss', 'accuracy'))]
-        rows = [[_told(name, row[name]) for name in names if name in row] for row in last]
+        rows = [[_told(name, row[name]) if name in row else '' for name in names] for row in last]
         return [[name.replace('_', ' ') for name in names], *rows]
 
 # %% ../nbs/660_runs.ipynb #81963067
@@ -169,7 +169,8 @@ def _kind_of(data):
 _IMAGES = dict(images=1, fingerprint='', mean=[1.], std=[1.])
 _MACHINE = dict(torch='', numpy='', albumentations='')
 _CONFIG = dict(data=dict(train=_IMAGES, test=_IMAGES), compute=dict(machine=_MACHINE, s8lib=''))
-_ROW = dict(epoch=1, train_loss=1., test_loss=1.)
+_ROW = dict(epoch=1, train_loss=1.)
+_TESTED = {'test_loss', 'test_accuracy'}  # in the rows of some epochs
 
 def check_like(
     example,  # of JSON, a list with one value
@@ -211,14 +212,16 @@ def read_results(
     config: dict,  # of `read_config`
     kind: tuple,   # of `read_config`
 ) -> tuple:        # the history, a dict an epoch, and the predictions
-    "History and predictions of the last test. Raises `DataError` if they are not of one run."
+    "History, and predictions of the last test, if there was one. Raises `DataError` for those of two runs."
     history = save.read('history.json')
-    predictions = predictions_from(save.read('predictions.safetensors'), kind.classes)
+    is_tested = 'predictions.safetensors' in save
+    predictions = predictions_from(save.read('predictions.safetensors'), kind.classes) if is_tested else None
     try:
-        for row in history: check_like(_ROW, row)
+        for row in history: check_like(_ROW | dict.fromkeys(_TESTED & row.keys(), 1.), row)
         is_complete = [row['epoch'] for row in history] == list(range(1, save.facts['epoch'] + 1))
     except (KeyError, TypeError, ValueError, AttributeError): is_complete = False
-    if is_complete and len(predictions) == config['data']['test']['images']: return history, predictions
+    num_images = config['data']['test']['images']
+    if is_complete and (predictions is None or len(predictions) == num_images): return history, predictions
     raise DataError(f'history and predictions in {save.folder} are not of one run of this version')
 
 def _model_of(options, kind, weights):
@@ -294,7 +297,8 @@ def open_run(
         save = store.newest()
         config, options, kind = read_config(save)
         if 'model.safetensors' not in save:
-            raise DataError(f'no epoch of the run in {folder} was finished; `s8lib resume {folder}` goes on')
+            raise DataError(f'no epoch of the run in {folder} was finished and tested; '
+                            f'`s8lib resume {folder}` goes on')
         model = _model_of(options, kind, save.read('model.safetensors'))
         history, predictions = read_results(save, config, kind)
     moved = {name: absolute(path) for name, path in dict(data_dir=data_dir, labels=labels).items() if path}

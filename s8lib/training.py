@@ -171,8 +171,13 @@ class Snapshot:
     ):
         self.live = list(model.state_dict().values())
         self.kept = [value.clone() for value in self.live]
+        self.epoch = 0
 
-    def keep(self): torch._foreach_copy_(self.kept, self.live)
+    def keep(self,
+        epoch: int = 0,  # that has ended; 0 before the first
+    ):
+        torch._foreach_copy_(self.kept, self.live)
+        self.epoch = epoch
 
     def restore(self): torch._foreach_copy_(self.live, self.kept)
 

@@ -119,7 +119,7 @@ def _epoch_margins(reference, image_set, places, labels):
     if image_set is reference.train_set: return average_margins(dynamics, half)[places]
     tested = dynamics.tests.get(image_set.split)
     if tested is None or tested.shape[1] != len(image_set): return None
-    logits = tested[-half:, places].float()
+    logits = tested[len(tested) // 2:, places].float()
     return torch.stack([label_margins(each, labels) for each in logits]).mean(0)
 
 @dataclass(frozen=True, eq=False)
