@@ -116,7 +116,7 @@ class Options:
     executor: str = 'batched'      # how to augment: 'batched', 'albumentations'; in Python also a `Compose`
     workers: int = 0               # processes that prepare batches
     device: str = 'auto'           # where it is computed: 'auto', 'cuda', 'cuda:1' and so on, 'mps' or 'cpu'
-    precision: str = None          # numbers: 'auto', 'fastest', 'float32', 'bfloat16' or 'float16'
+    precision: str = None          # to compute with: 'auto', 'fastest', 'float32', 'bfloat16' or 'float16'
     compile: str = 'auto'          # torch.compile, slow before the first step: 'auto', 'yes' or 'no'
     processes: int = 1             # on this machine, one for each GPU; under torchrun leave it at 1
     batch_norm: str = 'synchronised'  # statistics of several processes: 'synchronised', or by 'process'

@@ -7,10 +7,10 @@ Docs: https://s8lib.github.io/s8lib/planning.html.md"""
 # %% auto #0
 __all__ = ['Cost', 'estimate_cost', 'plan_minutes']
 
-# %% ../nbs/383_planning.ipynb #af8bf75e
+# %% ../nbs/383_planning.ipynb #e04f0ba2
 import time
 from dataclasses import replace
-from itertools import count, product, takewhile
+from itertools import count, pairwise, product, takewhile
 from typing import NamedTuple
 
 import torch
@@ -26,7 +26,7 @@ from .progress import duration
 from .resizing import STAGES, read_stages, side_of_epoch
 from .training import make_trainer
 
-# %% ../nbs/383_planning.ipynb #9ee7d3ea
+# %% ../nbs/383_planning.ipynb #a035e163
 class Cost(NamedTuple):
     "What a training is going to take, as measured on a few of its steps."
     seconds: tuple  # of each epoch with its test
@@ -45,7 +45,7 @@ def _about(seconds):
     if seconds < 1: return 'under a second'
     return 'about ' + (f'{seconds:.0f} s' if seconds < 90 else duration(seconds))
 
-# %% ../nbs/383_planning.ipynb #c80fdfd2
+# %% ../nbs/383_planning.ipynb #8df45e9f
 def _seconds_an_image(trainer, loader, seconds):
     "The time of a training image, measured for some seconds after a first step."
     training_mode(trainer.network, trainer.frozen)
@@ -90,8 +90,9 @@ def estimate_cost(
     paces = _paces(options, train_set, compute, seconds)
     return Cost(_seconds_of(options, paces, len(train_set), num_tested), compute.device.type)
 
-# %% ../nbs/383_planning.ipynb #995eec2b
-_SPARE = .03  # of the time: saving, the memory of each image, a machine that is not always as fast
+# %% ../nbs/383_planning.ipynb #18386dfb
+_ENOUGH = .95  # of the time, beyond which the shares count more than the time that is left
+_SPARE = .03   # of the time: saving, the memory of each image, a machine that is not always as fast
 
 def _with_stages(options, counts, image_size):
     "The options with so many epochs at each size of a recipe, whole ones last."
@@ -99,15 +100,22 @@ def _with_stages(options, counts, image_size):
     stages = [f'{number}x{side}' for number, side in zip(counts, sides) if number]
     return replace(options, minutes=None, epochs=sum(counts), resizing=','.join(stages) or 'none')
 
+def _unlike_shares(counts):
+    "How far numbers of epochs at each size are from the shares of a recipe."
+    ends = 0, *(until for until, _ in STAGES), 1
+    shares = [end - start for start, end in pairwise(ends)]
+    return sum(abs(number / sum(counts) - share) for number, share in zip(counts, shares))
+
 def _near(options, image_size):
-    "Plans with an epoch or two more or fewer of each size."
+    "Plans with an epoch or two more or fewer of each size, those first that keep the recipe's shares."
     stages = read_stages(options.resizing)
     sides = [round(share * min(image_size)) for _, share in STAGES]
     counts = [sum(number for number, each in stages if each == side) for side in sides]
     counts.append(options.epochs - sum(counts))
-    for change in product((-1, 0, 1, 2), repeat=len(counts)):
-        changed = [number + more for number, more in zip(counts, change)]
-        if min(changed) >= 0 < changed[-1]: yield _with_stages(options, changed, image_size)
+    changes = product((-1, 0, 1, 2), repeat=len(counts))
+    near = [[number + more for number, more in zip(counts, change)] for change in changes]
+    near = [each for each in near if min(each) >= 0 < each[-1]]
+    return [_with_stages(options, each, image_size) for each in sorted(near, key=_unlike_shares)]
 
 def _no_time(options, seconds):
     return OptionError(f'minutes={options.minutes:g} is not enough: the shortest training takes '
@@ -135,4 +143,5 @@ def plan_minutes(
     shortest = replace(options, minutes=None, epochs=least).filled(size)
     if not fitting: raise _no_time(options, seconds_of(shortest))
     if not is_growing: return fitting[-1]
-    return max((plan for plan in _near(fitting[-1], size) if seconds_of(plan) <= budget), key=seconds_of)
+    near = [plan for plan in _near(fitting[-1], size) if seconds_of(plan) <= budget]
+    return max(near, key=lambda plan: min(seconds_of(plan), _ENOUGH * budget))  # of equals the first

@@ -1,0 +1,99 @@
+"""What a given time buys: each recipe is laid out for so many minutes on this machine, trained, and tested.
+
+    python benchmarks/minutes.py --data-dir FOLDER --minutes 34  # FOLDER/{train,test}/<class>
+    python benchmarks/minutes.py --data-dir FOLDER --minutes 3 --width 16 --valid --rows fast,muon --seeds 5
+
+Nothing else may run beside it. The recipes take turns within each seed. The seconds are those of measuring
+the plan, of all steps, and of the one test at the end; loading the images is not in them. Each finished run
+is kept in the result file and not repeated. The accuracy is that of the last epoch, plain, on the test
+images, which choose nothing; with --valid, on as many images held out of the training images.
+"""
+import time
+from dataclasses import replace
+from statistics import mean
+
+from fastcore.script import call_parse
+from recipe import PEER, interval, load_images
+from shared import RESULTS, describe, read_result, table, words, write_result
+
+from s8lib.batches import make_train_loader
+from s8lib.compute import pick_compute, seed_everything
+from s8lib.fitting import fit
+from s8lib.options import Options, make_model
+from s8lib.planning import plan_minutes
+from s8lib.training import make_trainer
+
+ROWS = dict(
+    fast=dict(recipe='fast'),
+    muon=dict(recipe='muon'),
+    muon16=dict(recipe='muon', precision='fastest'),
+    assignment=dict(recipe='assignment'),
+    peer=PEER | dict(recipe='assignment', epochs=None, precision='fastest'))
+WHAT = dict(
+    fast='`fast`', muon='`muon`', muon16='`muon`, in the fastest number format', assignment='`assignment`',
+    peer='the recipe of KellerJordan/cifar10-zoo, in the fastest number format')
+
+
+def trained(options, train_set, test_set):
+    "What came of a training that was laid out for its minutes."
+    compute = pick_compute(options.device, options.precision)
+    start = time.perf_counter()
+    plan = plan_minutes(options, train_set, compute, len(test_set))
+    laid_out = time.perf_counter() - start
+    seed_everything(plan.seed)
+    loader = make_train_loader(train_set, plan, compute)
+    trainer = make_trainer(make_model(plan, train_set), plan, compute, plan.epochs * len(loader))
+    fit(trainer, loader, {}, plan.epochs)
+    accuracy = trainer.test(test_set).accuracy
+    return dict(
+        accuracy=accuracy, seconds=round(time.perf_counter() - start), plan_seconds=round(laid_out, 1),
+        epochs=plan.epochs, resizing=plan.resizing, precision=str(compute.dtype).removeprefix('torch.'))
+
+
+def rows_of(runs):
+    "A row for each recipe, in the order of `ROWS`."
+    rows = []
+    for name in (name for name in ROWS if any(run['name'] == name for run in runs)):
+        own = [run for run in runs if run['name'] == name]
+        values = [run['accuracy'] for run in own]
+        used = [run['seconds'] / 60 / run['minutes'] for run in own]
+        rows.append({'recipe': WHAT[name], 'accuracy, mean': f'{mean(values):.2%}', '95%': interval(values),
+                     'each seed': ', '.join(f'{value:.2%}' for value in values),
+                     'epochs': ', '.join(dict.fromkeys(str(run['epochs']) for run in own)),
+                     'smaller first': ', '.join(dict.fromkeys(run['resizing'] for run in own)),
+                     'numbers': own[0]['precision'], 'of the time': f'{mean(used):.0%}'})
+    return rows
+
+
+@call_parse
+def main(
+    data_dir: str = None,  # holds {train,test}/<class>/*; by default the drawn shapes
+    data_name: str = None,  # what to call these data in the result
+    minutes: float = 34,  # for each training
+    rows: str = 'fast,muon',  # of 'fast', 'muon', 'muon16', 'assignment', 'peer'
+    width: int = 64,  # channels of the stem; 64 is the published network
+    num_images: int = 0,  # of the training images; 0 for all
+    seeds: int = 1,  # runs of each row
+    first_seed: int = 0,  # of them, so that several commands can share the work
+    valid: bool = False,  # measure on as many images, held out of the training images
+    name: str = None,  # of the result files; by default minutes-N, with the width where it is another one
+    out: str = RESULTS,  # folder of the result files
+):
+    "Measure what a given time buys."
+    name = name or f'minutes-{minutes:g}' + f'-width-{width}' * (width != 64)
+    train_set, test_set = load_images(data_dir, num_images, valid)
+    setting = dict(data=data_name or ('images of a folder' if data_dir else 'shapes'), width=width,
+                   train_images=len(train_set), minutes=minutes,
+                   tested_on=f'{len(test_set):,} {"held-out training" if valid else "test"} images')
+    result = read_result(name, out) or dict(setting=setting, runs=[])
+    if {**result['setting'], 'machine': None} != {**setting, 'machine': None}:
+        raise SystemExit(f'{name} holds runs of another setting; take another --name')
+    result['setting']['machine'] = describe(pick_compute().device)
+    for seed in range(first_seed, first_seed + seeds):
+        for row in rows.split(','):
+            if any((run['name'], run['seed']) == (row, seed) for run in result['runs']): continue
+            options = replace(Options(**ROWS[row], width=width, seed=seed), minutes=minutes)
+            run = dict(name=row, seed=seed, minutes=minutes) | trained(options, train_set, test_set)
+            print(words(run), flush=True)
+            result['runs'].append(run)
+            write_result(name, result, [words(result['setting']), table(rows_of(result['runs']))], out)
