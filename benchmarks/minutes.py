@@ -9,7 +9,6 @@ is kept in the result file and not repeated. The accuracy is that of the last ep
 images, which choose nothing; with --valid, on as many images held out of the training images.
 """
 import time
-from dataclasses import replace
 from statistics import mean
 
 from fastcore.script import call_parse
@@ -29,6 +28,7 @@ ROWS = dict(
     muon16=dict(recipe='muon', precision='fastest'),
     assignment=dict(recipe='assignment'),
     peer=PEER | dict(recipe='assignment', epochs=None, precision='fastest'))
+NEVER = 10**6  # but at the end
 WHAT = dict(
     fast='`fast`', muon='`muon`', muon16='`muon`, in the fastest number format', assignment='`assignment`',
     peer='the recipe of KellerJordan/cifar10-zoo, in the fastest number format')
@@ -36,9 +36,10 @@ WHAT = dict(
 
 def trained(options, train_set, test_set):
     "What came of a training that was laid out for its minutes."
+    options = options.filled()
     compute = pick_compute(options.device, options.precision)
     start = time.perf_counter()
-    plan = plan_minutes(options, train_set, compute, len(test_set))
+    plan, _ = plan_minutes(options, train_set, compute, len(test_set))
     laid_out = time.perf_counter() - start
     seed_everything(plan.seed)
     loader = make_train_loader(train_set, plan, compute)
@@ -92,7 +93,7 @@ def main(
     for seed in range(first_seed, first_seed + seeds):
         for row in rows.split(','):
             if any((run['name'], run['seed']) == (row, seed) for run in result['runs']): continue
-            options = replace(Options(**ROWS[row], width=width, seed=seed), minutes=minutes)
+            options = Options(**ROWS[row], width=width, seed=seed, minutes=minutes, test_every=NEVER)
             run = dict(name=row, seed=seed, minutes=minutes) | trained(options, train_set, test_set)
             print(words(run), flush=True)
             result['runs'].append(run)

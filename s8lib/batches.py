@@ -273,8 +273,11 @@ def _shrunk(images, draw, augment, resizing):
 
 def _resized(augment, options, train_set):
     "The augmentation, with the size of each epoch where these differ."
-    check_stages(options.resizing, train_set.image_size)
     if options.resizing == 'none': return augment
+    if options.resizing == 'progressive':
+        raise OptionError('the sizes of the epochs are open as long as their number is: give epochs, or the '
+                          'options of `plan_minutes`')
+    check_stages(options.resizing, options.epochs or math.inf, train_set.image_size)
     return partial(_shrunk, augment=augment, resizing=options.resizing)
 
 def _loader(train_set, options, compute):

@@ -39,7 +39,7 @@ class Panel:
 
 def _told(measure, value): return f'{value:.0%}' if measure == 'accuracy' else f'{value:g}'
 
-def _last(measure, row): return f'{row[-1]:.1%}' if measure == 'accuracy' else f'{row[-1]:.3f}'
+def _last(measure, value): return f'{value:.1%}' if measure == 'accuracy' else f'{value:.3f}'
 
 def _ticks(first, last):
     "Round whole numbers from one to another."
@@ -54,21 +54,24 @@ def _parts(points):
         elif parts[-1]: parts.append([])
     return tuple(part for part in parts if part)
 
+def _measured(history, name):
+    "Epochs and values of those in which it was measured."
+    return [(row['epoch'], row[name]) for row in history if row.get(name) is not None]
+
 def _panel(history, measure):
     "A panel, or None where nothing was measured."
     epochs = [row['epoch'] for row in history]
-    splits = {split: [row.get(f'{split}_{measure}', np.nan) for row in history] for split in _SPLITS}
-    splits = {split: values for split, values in splits.items() if np.isfinite(values).any()}
-    if not splits: return None
-    values = np.concatenate([*splits.values()])
+    splits = {split: _measured(history, f'{split}_{measure}') for split in _SPLITS}
+    values = np.array([value for points in splits.values() for _, value in points])
     values = values[np.isfinite(values)]
+    if not len(values): return None
     lowest = values.min() if measure == 'accuracy' else 0
     ticks = MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(lowest, values.max()).tolist()
     reach = max(1, epochs[-1] - epochs[0])
     def place(epoch): return WIDTH * (epoch - epochs[0]) / reach
     def level(value): return HEIGHT * (1 - (value - ticks[0]) / (ticks[-1] - ticks[0]))
-    lines = tuple(Line(_SPLITS[split], _parts(zip(map(place, epochs), map(level, row))), _last(measure, row))
-                  for split, row in splits.items())
+    lines = tuple(Line(_SPLITS[split], _parts((place(epoch), level(value)) for epoch, value in points),
+                       _last(measure, points[-1][1])) for split, points in splits.items() if points)
     x_ticks = tuple((round(place(epoch), 1), f'{epoch:g}') for epoch in _ticks(epochs[0], epochs[-1]))
     return Panel(measure, lines, x_ticks, tuple((round(level(y), 1), _told(measure, y)) for y in ticks))
 

@@ -95,7 +95,7 @@ class Options:
     width: int = 64                # channels of the stem; 64 is the published network
     stem: str = 'auto'             # first layers: 'small' (below 64 pixels), 'medium', 'large' (from 128)
     recipe: str = None             # of what is left open: 'assignment' (default for shapes), 'muon', 'fast'
-    epochs: int = None             # passes over the training images; by default 3 for shapes, otherwise 20
+    epochs: int = None             # passes over the training images; by default those of the recipe
     minutes: float = None          # instead of epochs: as many as this machine can do in this time
     test_every: int = None         # epochs between two tests; the last epoch is always tested
     batch_size: int = None         # images in a batch, of all processes; by default a share of the images

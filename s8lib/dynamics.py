@@ -34,7 +34,7 @@ class Dynamics:
     "What a network said of each image while it learned: E epochs, N training images, C classes."
     margins: torch.Tensor    # float16 (E, N), of the label; NaN where an image was not seen
     predicted: torch.Tensor  # int16 (E, N), the class with the largest logit; -1 where it was not seen
-    tests: dict              # split to float16 (E, M, C), the logits of the test after each epoch
+    tests: dict              # split to float16 (E, M, C), the logits of each test
 
     def __len__(self): return len(self.margins)
 

@@ -241,6 +241,15 @@ class Seldom(dict):
         super().__init__(tests)
         self.every = every
 
+def _plan_of(trainer, loader, tests, epochs):
+    "What a training is going to do. Raises `OptionError` if it would end with images that are not whole."
+    num_tested = sum(len(image_set) for image_set in tests.values())
+    plan = Plan(epochs, _num_images(loader), num_tested, trainer.compute.device.type,
+                test_every=getattr(tests, 'every', 1), work=getattr(loader, 'work', ()))
+    if plan.work[epochs - 1:epochs] in ((), (1,)): return plan
+    raise OptionError(f'the loader was made for {len(plan.work)} epochs, and the images of epoch {epochs} '
+                      'are not whole: make it with the epochs of the training')
+
 def fit(
     trainer: Trainer,     # what learns
     loader,               # of `make_train_loader`, or anything that yields pairs (x, y)
@@ -255,11 +264,9 @@ def fit(
     history = list(history)
     tally = tally and tally.to(trainer.compute.device)
     if not history: trainer.tested.keep()
-    num_tested = sum(len(image_set) for image_set in tests.values())
     images_done = _num_images(loader, tally.steps) if tally else 0
-    device = trainer.compute.device.type
-    plan = Plan(epochs, _num_images(loader), num_tested, device, len(history), images_done,
-                getattr(tests, 'every', 1), getattr(loader, 'work', ()))
+    plan = _plan_of(trainer, loader, tests, epochs)
+    plan = plan._replace(epochs_done=len(history), images_done=images_done)
     with interruptible() as interruption:
         training = _Training(trainer, interruption, listeners, history, tally)
         training.tell('start', plan)

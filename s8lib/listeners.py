@@ -229,12 +229,15 @@ class EarlyStopping(Listener):
         self.weights = Snapshot(trainer.model)
         self.best = None  # row of the history with the best value
 
-    def start(self, plan): self.epochs = plan.epochs
+    def start(self, plan):
+        self.epochs = plan.epochs
+        self.is_tested = plan.test_images > 0
 
     def _is_better(self, row):
         return self.best is None or self.sign * row[self.measure] > self.sign * self.best[self.measure]
 
     def epoch(self, row, tests):
+        if self.is_tested and not tests: return  # not in this epoch
         if self.measure not in row:
             raise OptionError('there are no validation images to decide by, and the test images decide '
                               'nothing: hold some out by valid_fraction, and pass fit '
@@ -253,6 +256,11 @@ class EarlyStopping(Listener):
 # %% ../nbs/385_listeners.ipynb #8c2c807c
 class AverageWarning(UserWarning):
     "Steps that should be in an average of weights are not."
+
+def _first_whole(loader):
+    "The first epoch whose images are not made smaller."
+    work = getattr(loader, 'work', ())
+    return work.index(1) if work else 0
 
 @torch.no_grad()
 def _renew_statistics(model, batches, interface):
@@ -307,7 +315,7 @@ class AveragedWeights(Listener):
         training_mode(model, [module for name, module in model.named_modules() if name in names])
         device = trainer.compute.device
         with _place_kept(loader), _random_numbers_kept(device), trainer.compute.autocast():
-            if hasattr(loader, 'set_epoch'): loader.set_epoch(0)
+            if hasattr(loader, 'set_epoch'): loader.set_epoch(_first_whole(loader))
             _renew_statistics(model, (images.to(device) for images, _ in loader), trainer.interface)
         share_buffers(model, trainer.compute.world)
         return model.eval()

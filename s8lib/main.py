@@ -41,13 +41,13 @@ from .optimizers import make_optimizer, make_schedule
 from .options import Options, load_splits, make_model
 from .predictions import predict
 from .pictures import EpochPictures
-from .planning import estimate_cost, plan_minutes
+from .planning import Cost, estimate_cost, plan_minutes
 from .processes import run_in_processes
 from .report import draw_figures, write_report
 from .resizing import stage_words
 from .records import RunRecord, describe_run, new_folder
 from .resuming import check_versions, read_starting_point, recorder_of, resumed_options, take_up
-from .runs import Run, absolute, check_images, open_run, read_config
+from .runs import Run, absolute, check_images, open_run, read_config, tested_part
 from .sources import image_set
 from .storage import Store
 from .suspects import groups, label_issues, run_decks, run_groups, run_issues, run_twins, save_issues
@@ -94,12 +94,13 @@ def describe_start(
     compute: Compute,     # what the training runs on
     train_set: ImageSet,  # with its statistics
     tests: dict,          # 'test' and perhaps 'valid' to their image sets
+    cost: Cost = None,    # if it has been measured
 ) -> list:                # lines of text
     "What is going to be trained on which images, and what that costs."
     sets = dict(train=train_set) | tests
     counts = [f'{len(images):,} to {split}' for split, images in sets.items()]
     names = ', '.join(train_set.classes[:10]) + ', …' * (len(train_set.classes) > 10)
-    cost = estimate_cost(options, train_set, compute, sum(map(len, tests.values())))
+    cost = cost or estimate_cost(options, train_set, compute, sum(map(len, tests.values())))
     inventory = str(take_inventory(*sets.values())).splitlines()
     is_told = options.dataset == 'folder' or options.labels
     return [*inventory * bool(is_told),
@@ -123,13 +124,17 @@ def _make_parts(options, train_set, compute, start):
     return trainer, loader, recorder_of(trainer, loader, start)
 
 def _planned(options, train_set, compute, tests):
-    "The options with their epochs, which the first process measures for all where a time was given."
-    if not options.minutes: return options
+    "Options with epochs, which the first process measures for all if a time was given; and their cost."
+    if not options.minutes: return options, None
     world = compute.world
-    plan = world.first and plan_minutes(options, train_set, compute, sum(map(len, tests.values())))
-    text = world.share_text(f'{plan.epochs} {plan.resizing}' if plan else '', compute.device)
-    epochs, resizing = text.split(' ')
-    return replace(options, minutes=None, epochs=int(epochs), resizing=resizing)
+    text = ''
+    cost = None
+    if world.first:
+        with fits_in_memory('batches to measure the time of', 'try a smaller batch_size'):
+            plan, cost = plan_minutes(options, train_set, compute, sum(map(len, tests.values())))
+        text = f'{plan.epochs} {plan.resizing}'
+    epochs, resizing = world.share_text(text, compute.device).split(' ', 1)
+    return replace(options, minutes=None, epochs=int(epochs), resizing=resizing), cost
 
 def _with_compiler(compute, options, num_images):
     "What the training runs on, compiled where that is asked for or worth its time."
@@ -142,14 +147,14 @@ def _train_here(options, compute, start, launch, announce):
     if start: check_images(train_set, test_set, start.config)
     tests = dict(test=test_set) if valid_set is None else dict(test=test_set, valid=valid_set)
     tests = Seldom(tests, options.test_every)
-    options = _planned(options.filled(train_set.image_size), train_set, compute, tests)
+    options, cost = _planned(options.filled(train_set.image_size), train_set, compute, tests)
     compute = _with_compiler(compute, options, len(train_set))
     with interruptible():
         trainer, loader, recorder = _make_parts(options, train_set, compute, start)
         options = replace(options, batch_size=loader.batches.batch_size)
         with batch_fits(options.batch_size):
             if not compute.world.first: return _fit_along(trainer, loader, tests, options, recorder, start)
-            if announce: announce(*describe_start(options, compute, train_set, tests))
+            if announce: announce(*describe_start(options, compute, train_set, tests, cost))
             config = describe_run(options, train_set, test_set, compute) | dict(launch=launch)
             record = _record(config, recorder, trainer, options, start)
             return _train_and_record(options, record, loader, train_set, tests, start)
@@ -189,7 +194,7 @@ def _train_and_record(options, record, loader, train_set, tests, start):
         if interruption.ends_process: return None
         predictions = record.predictions or _test_alone(trainer, tests['test'], options.progress)
         record.conclude(predictions)
-    parts = options, train_set, tests['test'], history, predictions, record.config
+    parts = options, train_set, tests['test'], tested_part(history), predictions, record.config
     return Run(record.folder, trainer.model.eval(), *parts)
 
 def _test_alone(trainer, test_set, progress):
@@ -221,6 +226,8 @@ def _restarted(options, given, world, launch, device):
     folder = world.share_text(str(folder or ''), device)
     if not folder: return None, options
     start = read_starting_point(folder)
+    laid_out = dict(stem='auto', resizing='progressive', minutes=options.minutes)  # recorded as they came out
+    given = {name: value for name, value in given.items() if laid_out.get(name) != value}
     return start, resumed_options(start, given)
 
 # %% ../nbs/700_main.ipynb #49927f4a

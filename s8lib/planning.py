@@ -7,10 +7,12 @@ Docs: https://s8lib.github.io/s8lib/planning.html.md"""
 # %% auto #0
 __all__ = ['Cost', 'estimate_cost', 'plan_minutes']
 
-# %% ../nbs/383_planning.ipynb #e04f0ba2
+# %% ../nbs/383_planning.ipynb #1f911cda
 import time
+from bisect import bisect_right
 from dataclasses import replace
-from itertools import count, pairwise, product, takewhile
+from itertools import pairwise, product
+from statistics import median
 from typing import NamedTuple
 
 import torch
@@ -23,10 +25,10 @@ from .fitting import Plan
 from .optimizers import training_mode
 from .options import Options, make_model
 from .progress import duration
-from .resizing import STAGES, read_stages, side_of_epoch
+from .resizing import STAGES, read_stages, sides_of_epochs, stage_sides
 from .training import make_trainer
 
-# %% ../nbs/383_planning.ipynb #a035e163
+# %% ../nbs/383_planning.ipynb #01aece24
 class Cost(NamedTuple):
     "What a training is going to take, as measured on a few of its steps."
     seconds: tuple  # of each epoch with its test
@@ -45,24 +47,28 @@ def _about(seconds):
     if seconds < 1: return 'under a second'
     return 'about ' + (f'{seconds:.0f} s' if seconds < 90 else duration(seconds))
 
-# %% ../nbs/383_planning.ipynb #8df45e9f
+# %% ../nbs/383_planning.ipynb #41e144b6
+_WARM_UP = 2   # steps that are not counted: kernels are chosen and memory is fetched
+_COUNTED = 3   # steps at least
+
 def _seconds_an_image(trainer, loader, seconds):
-    "The time of a training image, measured for some seconds after a first step."
+    "The time of a training image: the median of some seconds of steps after the first ones."
     training_mode(trainer.network, trainer.frozen)
-    num_images = started = 0
+    times = []
+    begun = before = time.perf_counter()
     while True:
         for x, y in loader:
             trainer.step(x, y)
             trainer.reports.hand_on(wait=True)
-            if not started: started = time.perf_counter()
-            else: num_images += len(y)
-            spent = time.perf_counter() - started
-            if num_images and spent > seconds: return spent / num_images
+            now = time.perf_counter()
+            times.append((now - before) / len(y))
+            before = now
+            if len(times) >= _WARM_UP + _COUNTED and now - begun > seconds: return median(times[_WARM_UP:])
 
 def _paces(options, train_set, compute, seconds):
     "The time of a training image at each size that the options name, and None for whole ones."
     alone = replace(compute, world=ALONE, compiled=False)
-    options = replace(options, workers=0, minutes=None, epochs=options.epochs or 1)
+    options = replace(options, workers=0, minutes=None, epochs=1 + (options.epochs or 1))
     paces = {}
     with torch.random.fork_rng([compute.device] if compute.device.type == 'cuda' else []):
         trainer = make_trainer(make_model(options, train_set), options, alone, 10**6, train_set)
@@ -71,12 +77,14 @@ def _paces(options, train_set, compute, seconds):
             paces[side] = _seconds_an_image(trainer, make_train_loader(train_set, only, alone), seconds)
     return {side: pace / compute.world.size for side, pace in paces.items()}
 
-def _seconds_of(options, paces, num_images, num_tested):
+def _cost(options, paces, train_set, num_tested, device):
     "The time of each epoch with its test."
-    plan = Plan(options.epochs, num_images, num_tested, '', test_every=options.test_every)
-    return tuple(paces[side_of_epoch(options.resizing, number - 1)] * num_images
-                 + paces[None] / 3 * num_tested * plan.is_tested(number)
-                 for number in range(1, options.epochs + 1))
+    whole = min(train_set.image_size)
+    plan = Plan(options.epochs, len(train_set), num_tested, device, test_every=options.test_every)
+    test = paces[None] / 3 * num_tested
+    sides = sides_of_epochs(options.resizing, options.epochs, train_set.image_size)
+    seconds = (paces[None if side == whole else side] * len(train_set) for side in sides)
+    return Cost(tuple(each + test * plan.is_tested(number) for number, each in enumerate(seconds, 1)), device)
 
 def estimate_cost(
     options: Options,              # what is asked
@@ -88,16 +96,16 @@ def estimate_cost(
     "Measure some steps of a training that is then thrown away; random numbers stay as they were."
     options = options.filled(train_set.image_size)
     paces = _paces(options, train_set, compute, seconds)
-    return Cost(_seconds_of(options, paces, len(train_set), num_tested), compute.device.type)
+    return _cost(options, paces, train_set, num_tested, compute.device.type)
 
-# %% ../nbs/383_planning.ipynb #18386dfb
+# %% ../nbs/383_planning.ipynb #5c5236da
 _ENOUGH = .95  # of the time, beyond which the shares count more than the time that is left
-_SPARE = .03   # of the time: saving, the memory of each image, a machine that is not always as fast
+_MOST = 100_000  # epochs of a plan
+_SPARE = .05   # of the time: saving, the memory of each image, a machine that is not always as fast
 
 def _with_stages(options, counts, image_size):
     "The options with so many epochs at each size of a recipe, whole ones last."
-    sides = [round(share * min(image_size)) for _, share in STAGES]
-    stages = [f'{number}x{side}' for number, side in zip(counts, sides) if number]
+    stages = [f'{number}x{side}' for number, side in zip(counts, stage_sides(image_size)) if number]
     return replace(options, minutes=None, epochs=sum(counts), resizing=','.join(stages) or 'none')
 
 def _unlike_shares(counts):
@@ -109,13 +117,22 @@ def _unlike_shares(counts):
 def _near(options, image_size):
     "Plans with an epoch or two more or fewer of each size, those first that keep the recipe's shares."
     stages = read_stages(options.resizing)
-    sides = [round(share * min(image_size)) for _, share in STAGES]
-    counts = [sum(number for number, each in stages if each == side) for side in sides]
+    counts = [sum(number for number, each in stages if each == side) for side in stage_sides(image_size)]
     counts.append(options.epochs - sum(counts))
     changes = product((-1, 0, 1, 2), repeat=len(counts))
     near = [[number + more for number, more in zip(counts, change)] for change in changes]
     near = [each for each in near if min(each) >= 0 < each[-1]]
     return [_with_stages(options, each, image_size) for each in sorted(near, key=_unlike_shares)]
+
+def _with_all_sides(options, image_size):
+    "The options with every size that a plan may have."
+    if options.resizing != 'progressive': return options
+    return _with_stages(options, [1] * (len(STAGES) + 1), image_size)
+
+def _least(options):
+    "The fewest epochs: those of all stages, and one of whole images."
+    if options.resizing == 'progressive': return 1
+    return 1 + sum(number for number, _ in read_stages(options.resizing))
 
 def _no_time(options, seconds):
     return OptionError(f'minutes={options.minutes:g} is not enough: the shortest training takes '
@@ -128,20 +145,20 @@ def plan_minutes(
     compute: Compute = Compute(),  # what the training is to run on
     num_tested: int = 0,           # images in a test
     seconds: float = None,         # to measure for, at each size; by default 0.3% of the time, at most 2
-) -> Options:                      # with epochs and stages instead
+) -> tuple:                        # options with epochs and stages instead, and their `Cost`
     "Lay a training out so that it ends in time. Raises `OptionError` if there is no time for an epoch."
+    begun = time.perf_counter()
     size = train_set.image_size
     options = options.filled(size)
-    is_growing = options.resizing == 'progressive'
-    asked = _with_stages(options, [1] * (len(STAGES) + 1), size) if is_growing else options
-    paces = _paces(asked, train_set, compute, min(2, .2 * options.minutes) if seconds is None else seconds)
-    def seconds_of(plan): return sum(_seconds_of(plan, paces, len(train_set), num_tested))
-    least = 1 + sum(number for number, _ in ([] if is_growing else read_stages(options.resizing)))
-    plans = (replace(options, minutes=None, epochs=epochs).filled(size) for epochs in count(least))
-    budget = 60 * options.minutes * (1 - _SPARE)
-    fitting = list(takewhile(lambda plan: seconds_of(plan) <= budget, plans))
-    shortest = replace(options, minutes=None, epochs=least).filled(size)
-    if not fitting: raise _no_time(options, seconds_of(shortest))
-    if not is_growing: return fitting[-1]
-    near = [plan for plan in _near(fitting[-1], size) if seconds_of(plan) <= budget]
-    return max(near, key=lambda plan: min(seconds_of(plan), _ENOUGH * budget))  # of equals the first
+    paces = _paces(_with_all_sides(options, size), train_set, compute,
+                   min(2, .2 * options.minutes) if seconds is None else seconds)
+    def plan_of(epochs): return replace(options, minutes=None, epochs=epochs).filled(size)
+    def cost_of(plan): return _cost(plan, paces, train_set, num_tested, compute.device.type)
+    budget = 60 * options.minutes * (1 - _SPARE) - (time.perf_counter() - begun)
+    possible = range(_least(options), _MOST)
+    number = bisect_right(possible, budget, key=lambda epochs: cost_of(plan_of(epochs)).total)
+    if not number: raise _no_time(options, cost_of(plan_of(possible[0])).total)
+    plans = [plan_of(possible[number - 1])]
+    if options.resizing == 'progressive': plans += _near(plans[0], size)
+    priced = [(plan, cost) for plan, cost in zip(plans, map(cost_of, plans)) if cost.total <= budget]
+    return max(priced, key=lambda pair: min(pair[1].total, _ENOUGH * budget))  # of equals the first
