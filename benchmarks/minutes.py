@@ -52,17 +52,18 @@ def trained(options, train_set, test_set):
 
 
 def rows_of(runs):
-    "A row for each recipe, in the order of `ROWS`."
+    "A row for each recipe and each plan that was laid out for it, in the order of `ROWS`."
+    groups = {}
+    for run in sorted(runs, key=lambda run: [*ROWS].index(run['name'])):
+        groups.setdefault((run['name'], run['epochs'], run['resizing'], run['precision']), []).append(run)
     rows = []
-    for name in (name for name in ROWS if any(run['name'] == name for run in runs)):
-        own = [run for run in runs if run['name'] == name]
+    for (name, epochs, resizing, precision), own in groups.items():
         values = [run['accuracy'] for run in own]
-        used = [run['seconds'] / 60 / run['minutes'] for run in own]
-        rows.append({'recipe': WHAT[name], 'accuracy, mean': f'{mean(values):.2%}', '95%': interval(values),
-                     'each seed': ', '.join(f'{value:.2%}' for value in values),
-                     'epochs': ', '.join(dict.fromkeys(str(run['epochs']) for run in own)),
-                     'smaller first': ', '.join(dict.fromkeys(run['resizing'] for run in own)),
-                     'numbers': own[0]['precision'], 'of the time': f'{mean(used):.0%}'})
+        used = mean(run['seconds'] / 60 / run['minutes'] for run in own)
+        rows.append({'recipe': WHAT[name], 'epochs': str(epochs), 'smaller first': resizing,
+                     'numbers': precision, 'of the time': f'{used:.0%}', 'seeds': str(len(own)),
+                     'accuracy, mean': f'{mean(values):.2%}', '95%': interval(values),
+                     'each seed': ', '.join(f'{value:.2%}' for value in values)})
     return rows
 
 
