@@ -99,8 +99,8 @@ _MAX_BATCH = 2**25    # bytes
 
 def _unpack(path, published):
     "The tar file of a checked archive, in memory."
-    if path.stat().st_size != published.num_bytes: content = b''
-    else: content = path.read_bytes()
+    published.check_size(path)
+    content = path.read_bytes()
     published.check(content, path)
     with gzip.open(io.BytesIO(content)) as file: content = file.read(_MAX_ARCHIVE + 1)
     if len(content) > _MAX_ARCHIVE: raise DataError(f'{path} unpacks to more than {_MAX_ARCHIVE:,} bytes')

@@ -284,11 +284,12 @@ def channel_stats(
     for part in parts_of(image_set.images):
         for channel, count in enumerate(counts):
             count += np.bincount(part[..., channel].ravel(), minlength=256)
+    kinds = (counts > 0).sum(1).tolist()
+    if 1 in kinds:
+        raise DataError(f'channel {kinds.index(1)} of the {image_set.split} split has one value everywhere; '
+                        'nothing can be learned from it')
     mean = tuple(float(count @ values / count.sum()) for count in counts)
     std = tuple(float(np.sqrt(count @ (values - m) ** 2 / count.sum())) for count, m in zip(counts, mean))
-    if min(std) == 0:
-        raise DataError(f'channel {std.index(0)} of the {image_set.split} split has one value everywhere; '
-                        'nothing can be learned from it')
     return ChannelStats(mean, std)
 
 # %% ../nbs/100_data.ipynb #0dd1a473

@@ -41,7 +41,9 @@ def _refuse_folder_options(name, reading, labels, test_fraction, **others):
 
 def _shapes(data_dir, reading, **folder_options):
     _refuse_folder_options('shapes', reading, **folder_options)
-    if data_dir is None: return {split: shapes(split, size=reading.size or 32) for split in ('train', 'test')}
+    size = reading.size or 32
+    if not isinstance(size, int): raise OptionError(f'shapes are drawn on squares: pass one size, not {size}')
+    if data_dir is None: return {split: shapes(split, size=size) for split in ('train', 'test')}
     raise OptionError(f"dataset='shapes' is drawn and reads no data_dir ({data_dir}); "
                       "did you mean dataset='folder'?")
 
@@ -146,8 +148,7 @@ def _folder(data_dir, reading, labels, test_fraction, seed, progress):
     copies = find_copies(*sets.values())
     found = copies.sentences()
     if found: warn('; '.join(found), CopiesWarning)
-    is_held_out = any('held out' in note for note in listing.notes)
-    if is_held_out: sets['test'] = _without_copies(sets['test'], copies)
+    if listing.is_held_out: sets['test'] = _without_copies(sets['test'], copies)
     return {split: replace(each, notes=(*each.notes, *found)) for split, each in sets.items()}
 
 DATASETS = dict(shapes=_shapes, cifar10=_cifar10, folder=_folder)

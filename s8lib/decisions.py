@@ -209,8 +209,9 @@ def _decided(named, decisions, places, left_out):
 def _follow(decisions, image_sets):
     "The decisions, those about training and validation images with the split in which the image is now."
     owner = {name: each.split for each in image_sets if each.split != 'test' for name in each.names}
-    rows = [row if row.split == 'test' else row._replace(split=owner.get(row.path, row.split))
-            for row in decisions]
+    own = {each.split: set(each.names) for each in image_sets}
+    rows = [row if row.split == 'test' or row.path in own.get(row.split, ())
+            else row._replace(split=owner.get(row.path, row.split)) for row in decisions]
     splits = [each.split for each in image_sets]
     for row in rows:
         if row.split in splits: continue

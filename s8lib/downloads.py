@@ -46,9 +46,19 @@ class Published(NamedTuple):
     ):
         "Raise `DataError` for content that is another than what was published."
         digests = hashlib.md5(content, usedforsecurity=False), hashlib.sha256(content)
-        if tuple(digest.hexdigest() for digest in digests) == (self.md5, self.sha256): return
-        raise DataError(f'{path} ({len(content):,} bytes) does not have the checksums of {self.url} '
-                        f'({self.num_bytes:,} bytes): it was damaged or is another file; remove it')
+        if tuple(digest.hexdigest() for digest in digests) != (self.md5, self.sha256):
+            raise self._other(path, len(content))
+
+    def check_size(self,
+        path: str | Path,  # of a file
+    ):
+        "Raise `DataError` for a file of another length, before it is read."
+        num_bytes = os.path.getsize(path)
+        if num_bytes != self.num_bytes: raise self._other(path, num_bytes)
+
+    def _other(self, path, num_bytes):
+        return DataError(f'{path} ({num_bytes:,} bytes) does not have the checksums of {self.url} '
+                         f'({self.num_bytes:,} bytes): it was damaged or is another file; remove it')
 
 # %% ../nbs/040_downloads.ipynb #5b72dfa9
 _LEAST_RATE = 1000  # bytes a second
@@ -82,14 +92,18 @@ def _fetch_rest(published, file, seconds):
     if start + num_bytes < published.num_bytes: raise OSError('the connection ended early')
 
 # %% ../nbs/040_downloads.ipynb #12c8f1e3
+def _empty(file):
+    file.seek(0)
+    file.truncate()
+
 def _fetch(published, file, seconds, attempts):
     "Fill an open file. Raises `DataError` when all attempts have failed."
     for attempt in range(1, attempts + 1):
-        if file.tell() > published.num_bytes: file.truncate(0)
+        if file.tell() > published.num_bytes: _empty(file)
         if file.tell() == published.num_bytes: return
         try: return _fetch_rest(published, file, seconds)
         except (OSError, http.client.HTTPException, ValueError) as error:
-            if getattr(error, 'code', None) == 416: file.truncate(0)  # there is no such range
+            if getattr(error, 'code', None) == 416: _empty(file)  # there is no such range
             if attempt == attempts:
                 raise DataError(f'{published.url} could not be fetched ({error}); {file.tell():,} of '
                                 f'{published.num_bytes:,} bytes are in {file.name}, '

@@ -10,6 +10,7 @@ __all__ = ['FORMATS', 'MAX_PIXELS', 'DECODER', 'FITS', 'BACKGROUNDS', 'BAD_IMAGE
 
 # %% ../nbs/130_image_files.ipynb #3ec9759f
 import os
+import re
 import stat
 import threading
 import time
@@ -27,7 +28,7 @@ from .core import DataError, OptionError, at_least, choose
 # %% ../nbs/130_image_files.ipynb #fcab4d3c
 FORMATS = ('BMP', 'GIF', 'JPEG', 'JPEG2000', 'PNG', 'PPM', 'TGA', 'TIFF', 'WEBP')
 MAX_PIXELS = 2**26  # 8192×8192
-DECODER = 2         # the version of this page; what was decoded by another one is decoded again
+DECODER = 3         # the version of this page; what was decoded by another one is decoded again
 
 # %% ../nbs/130_image_files.ipynb #c02c16f8
 _KINDS = [(stat.S_ISDIR, 'a folder'), (stat.S_ISFIFO, 'a pipe'), (stat.S_ISSOCK, 'a socket'),
@@ -157,7 +158,7 @@ def _upright(image):
     return (image, []) if turn is None else (image.transpose(turn), ['turned'])
 
 # %% ../nbs/130_image_files.ipynb #2c35b751
-_CLEAR_SCALES = {'L;2': 85, 'L;4': 17, 'RGB;16B': 1 / 256}  # from a PNG file's depth to 8 bits
+_CLEAR_SCALES = {'L;2': 85, 'L;4': 17}  # from a PNG file's depth to 8 bits
 
 def _scale_clear_colour(image):
     "Bring a clear colour to the depth of the pixels. To be called before the pixels are loaded."
@@ -165,9 +166,7 @@ def _scale_clear_colour(image):
     if image.format != 'PNG' or image.mode not in ('1', 'L', 'RGB') or clear is None: return
     if image.mode == '1': image.info['transparency'] = 255 if clear else 0
     scale = _CLEAR_SCALES.get(image.tile[0][3] if image.tile else None)
-    if scale is None: return
-    is_grey = image.mode == 'L'
-    image.info['transparency'] = clear * scale if is_grey else tuple(int(value * scale) for value in clear)
+    if scale: image.info['transparency'] = clear * scale
 
 def _is_clear(image):
     "Whether an image may be transparent anywhere."
@@ -215,12 +214,14 @@ def _is_moving(image):
     try: return bool(getattr(image, 'is_animated', False))
     except Exception: return False  # the next frame is damaged, and is not asked for
 
+_DEEP = re.compile(';16[BLN]')  # in Pillow's name of what a file stores; it would keep the upper 8 bits alone
+
 def decode(
     image: Image.Image,            # open, of any mode with 8 bits a channel
     reading: Reading = Reading(),  # size, fit and background
 ) -> tuple:                        # uint8 (H, W, 3), and words: a mode other than 'RGB', 'turned', …
     "Turn, composite and fit an image. Raises `DataError`, without a path, for more than 8 bits a channel."
-    if image.mode.startswith(('I', 'F')):
+    if image.mode.startswith(('I', 'F')) or _DEEP.search(str(getattr(image, 'tile', ''))):
         raise DataError(f'has more than 8 bits a channel (mode {image.mode}); '
                         'save it as an 8-bit image first')
     if image.format in ('JPEG', 'MPO'): image.decodermaxblock = 2**10  # bytes at once, so few scans at once

@@ -24,7 +24,7 @@ from .data import ImageSet
 from .image_files import BAD_IMAGES, DECODER, MAX_PIXELS, Reading, read_image, read_shape
 from .listing import SPLITS, Listing, list_images
 from .mapped import decode_into, in_order
-from .storage import SaveError, warn
+from .storage import SaveError, stamp_of, warn
 
 # %% ../nbs/150_image_folder.ipynb #95362028
 SIZES = (32, 64, 96, 128, 160, 192, 224)
@@ -94,8 +94,7 @@ def _digest(paths, reading):
     digest = hashlib.sha256(repr(way).encode())
     for path in paths:
         try:
-            facts = os.stat(path)
-            state = facts.st_size, facts.st_mtime_ns, facts.st_mode
+            state = *stamp_of(path), os.stat(path).st_mode
         except (OSError, ValueError): state = ()
         digest.update(repr((os.fsencode(os.path.realpath(path)), *state)).encode())
     return digest.hexdigest()
@@ -124,7 +123,7 @@ def _decode(listing, split, reading, cache, progress):
     read = partial(_read_or_skip, reading=reading)
     key = _digest(paths, reading) if cache else ''
     folder = _cache_folder(key) if cache else None
-    if reading.size is None and not (cache and folder.exists()):
+    if reading.size is None and not (cache and os.path.exists(folder)):
         _check_one_size(listing, split, reading.max_pixels)
     try:
         decoded = decode_into(folder, paths, read, key, progress=progress)
@@ -173,5 +172,5 @@ def image_folder(
     cache: bool = True,            # keep the decoded images in the user's cache folder
     progress: bool = False,        # show a progress bar
 ) -> ImageSet:                     # classes are the folder names, sorted
-    "Read one split of a folder. Raises `DataError` for a folder without it, bad images, several sizes."
+    "Read one split of a folder. Raises `OptionError` for a split that it lacks, and as `read_listing` does."
     return read_listing(list_images(data_dir, labels), SPLITS.get(split, split), reading, cache, progress)

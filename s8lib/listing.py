@@ -10,6 +10,7 @@ __all__ = ['SUFFIXES', 'SPLITS', 'images_below', 'Sample', 'Listing', 'read_labe
 
 # %% ../nbs/140_listing.ipynb #0be097c1
 import csv
+import io
 import os
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -25,7 +26,8 @@ SUFFIXES = frozenset('.apng .bmp .gif .icb .j2c .j2k .jfif .jp2 .jpc .jpe .jpeg 
                      '.pfm .pgm .png .pnm .ppm .tga .tif .tiff .vda .vst .webp'.split())
 _SIGNATURES = (b'\x89PNG', b'\xff\xd8\xff', b'GIF8', b'BM', b'II*\0', b'MM\0*', b'\0\0\0\x0cjP  ',
                b'\xff\x4f\xff\x51', *(b'P%d' % number for number in range(1, 7)))
-_LEFT_BEHIND = ('__macosx', 'thumbs.db', 'desktop.ini', '@eadir', '$recycle.bin')
+_LEFT_BEHIND = ('__macosx', 'thumbs.db', 'desktop.ini', '@eadir', '$recycle.bin', 'lost+found',
+                'system volume information')
 
 def _begins_like_image(path):
     "Whether a plain file without a suffix begins as an image does."
@@ -113,6 +115,7 @@ class Listing:
     splits: dict      # 'train', 'valid', 'test' or 'all', to its samples, sorted by class and path
     skipped: dict     # the same names, to paths and reasons
     notes: tuple = ()  # sentences on what was guessed
+    is_held_out: bool = False  # whether the test images were chosen here
 
     @property
     def classes(self) -> tuple:
@@ -226,7 +229,7 @@ def _read_table(file):
     text = Path(file).read_text(encoding='utf-8-sig')
     first = text.partition('\n')[0]
     delimiter = max(',;\t', key=first.count)
-    reader = csv.reader(text.splitlines(), delimiter=delimiter, strict=True)
+    reader = csv.reader(io.StringIO(text, newline=''), delimiter=delimiter, strict=True)
     rows = [(reader.line_num, row) for row in reader if any(map(str.strip, row))]
     header = [name.strip().lower() for name in rows[0][1]] if rows else []
     return header, rows[1:]
@@ -244,7 +247,10 @@ def _check_header(file, header):
 def _path_below(folder, text):
     "A path of a table as a path below the folder; None for one that is not."
     text = text.strip().replace('\\', '/')
-    if os.path.isabs(text): text = os.path.relpath(text, folder)
+    if os.path.isabs(text):
+        real = Path(os.path.realpath(os.path.dirname(text)), os.path.basename(text))
+        is_direct = Path(text).is_relative_to(os.path.abspath(folder))
+        text = os.path.relpath(*(text, folder) if is_direct else (real, os.path.realpath(folder)))
     path = os.path.normpath(text)
     return None if path.split('/')[0] in ('..', '.') or '\0' in path else path
 
@@ -347,19 +353,19 @@ def with_test(
     at_least(0, seed=seed)
     if not 0 < test_fraction < 1:
         raise OptionError(f'test_fraction must lie between 0 and 1, not {test_fraction}')
+    if 'test' in listing.splits: return listing
     splits = dict(listing.splits)
-    skipped = dict(listing.skipped)
-    if 'test' in splits: return listing
     if 'valid' in splits:
         note = 'the validation images are the test set, since there is no other'
         splits['test'] = splits.pop('valid')
-        skipped['test'] = skipped.pop('valid')
+        skipped = {dict(valid='test').get(split, split): files for split, files in listing.skipped.items()}
     else:
         note = f'{test_fraction:.0%} of each class were held out as the test set, by seed {seed}'
         (split, samples), = splits.items()
         splits = dict(zip(('train', 'test'), _held_out(samples, test_fraction, seed)))
-        skipped = dict(train=skipped[split], test=())
-    return replace(listing, splits=splits, skipped=skipped, notes=(*listing.notes, note))
+        skipped = dict(train=listing.skipped[split], test=())
+    return replace(listing, splits=splits, skipped=skipped, notes=(*listing.notes, note),
+                   is_held_out='valid' not in listing.splits)
 
 def check_same_classes(
     listing: Listing,  # of a folder

@@ -234,7 +234,9 @@ class _InMemory:
     def __init__(self, count, shape):
         self.pieces = []
         self.kept = 0
-        try: self.pixels = np.empty((count, *shape), np.uint8)
+        try:
+            if not fits_memory(count * math.prod(shape), 1): raise MemoryError
+            self.pixels = np.empty((count, *shape), np.uint8)
         except (MemoryError, ValueError) as error:
             gigabytes = count * float(np.prod(shape, dtype=float)) / 2**30
             size = '×'.join(map(str, shape))
