@@ -104,9 +104,10 @@ const store = {
   },
   get known() { return new Map(this.past) },  // the last decision about an image holds
   get text() {
-    const rows = [...images].filter(([id]) => this.known.has(id)).map(([id, image]) => {
+    const known = this.known
+    const rows = [...images].filter(([id]) => known.has(id)).map(([id, image]) => {
       const {path, split, label, proposed} = image
-      return {path, split, label, decision: this.known.get(id), proposed}
+      return {path, split, label, decision: known.get(id), proposed}
     })
     return JSON.stringify({format: data.format, version: data.version, labels: data.labels, decisions: rows}, null, 1)
   },
@@ -195,10 +196,11 @@ class Browser {
     for (const card of this.list.children) addMap(card.querySelector('.picture'), this.maps, this.maps.rows[card.dataset.at], layer)
   }
 
-  choose(wanted) {  // title of a facet to an option
-    for (const [title, select] of this.selects) select.value = title in wanted ? this.facets[title].options.indexOf(wanted[title]) : ''
+  choose(wanted) {  // title of a facet to an option; one that no image here has shows none
+    const numbers = this.selects.map(([title]) => title in wanted ? this.facets[title].options.indexOf(wanted[title]) : '')
+    this.selects.forEach(([, select], i) => select.value = numbers[i])
     this.search.value = ''
-    this.show()
+    this.show(numbers.includes(-1) ? [] : this.chosen())
   }
 
   chosen() {
@@ -208,8 +210,8 @@ class Browser {
     return this.sorts[this.order.value].filter(fits)
   }
 
-  show() {
-    this.places = this.chosen()
+  show(places = this.chosen()) {
+    this.places = places
     this.number = AT_ONCE
     this.list.replaceChildren(...this.places.slice(0, this.number).map(at => this.card(at)))
     this.told()

@@ -35,7 +35,7 @@ def _layers(explanation, rows):
     "The maps, or None where there are none."
     cams = explanation.cams
     if cams is None: return None
-    values = [as_bytes(_signed(cams))]
+    values = [as_bytes(cams.maps.detach().cpu().numpy())]
     titles = [as_score(explanation.request.score).name] * cams.maps.shape[1]
     captions = titles.copy()
     if _are_of_classes(explanation):

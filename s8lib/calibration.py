@@ -19,7 +19,7 @@ from torch import nn
 
 from .core import OptionError, at_least, keyed_generator
 from .data import ImageSet
-from .interface import Interface
+from .interface import Interface, logits_in
 from .predictions import Predictions, predict
 from .rates import rate_interval
 from .tables import Columnar, Table
@@ -167,14 +167,18 @@ def _diagram(reliability):
 class Calibrated(nn.Module):
     "A classifier whose logits are divided by a temperature (Guo et al. 2017, eq. 9)."
     def __init__(self,
-        model: nn.Module,    # (B, C, H, W) -> (B, classes)
+        model: nn.Module,    # (B, C, H, W) -> (B, classes), or what the interface finds its logits in
         temperature: float,  # above 1 where the model is too sure
+        interface: Interface = Interface(),  # which of its outputs are the logits
     ):
         super().__init__()
         self.model = model
         self.temperature = temperature
+        self.interface = interface
 
-    def forward(self, *inputs, **named): return self.model(*inputs, **named) / self.temperature
+    def forward(self, images, *others, **named):
+        answer = self.model(images, *others, **named)
+        return logits_in(answer, images, self.interface) / self.temperature
 
 def calibrate(
     model: nn.Module,                    # any classifier that returns logits
@@ -187,4 +191,4 @@ def calibrate(
                           f'{valid_set.split!r}: hold some out by valid_fraction, or pass '
                           "image_set(…, split='valid')")
     predictions = predict(model, valid_set, interface=interface)
-    return Calibrated(model, 1 / scale_of(predictions.logits, predictions.labels))
+    return Calibrated(model, 1 / scale_of(predictions.logits, predictions.labels), interface)

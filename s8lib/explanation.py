@@ -180,7 +180,15 @@ def _subject(model, images, labels, preprocess):
     if isinstance(model, Subject): return model
     if not all(hasattr(model, part) for part in ('model', 'test', 'predictions')):
         raise OptionError(f'explain takes a network or a run, not a value of type {type(model).__name__}')
+    if preprocess is not None: raise OptionError('a run prepares images itself: leave preprocess out')
     return _subject_of_run(model, images, labels)
+
+def _images_of_run(run, images, labels):
+    "Other images as a run reads them; an image set with its classes stays what it is."
+    is_set = isinstance(images, ImageSet)
+    if is_set and labels is None and images.classes == tuple(run.predictions.classes): return images
+    image_set = run.read(images, labels)
+    return image_set.with_stats(images.stats) if is_set and images.stats is not None else image_set
 
 def _subject_of_run(run, images, labels):
     "A run's network and its test images or others; what was kept in the training is of its own images alone."
@@ -192,7 +200,7 @@ def _subject_of_run(run, images, labels):
         all_signs = (lambda: run.signs) if train is not None and hasattr(type(run), 'signs') else None
         return Subject(run.model, run.test, reference=reference, predictions=run.predictions,
                        all_signs=all_signs, **known)
-    image_set = images if isinstance(images, ImageSet) else run.read(images, labels)
+    image_set = _images_of_run(run, images, labels)
     return Subject(run.model, image_set, reference=reference and replace(reference, dynamics=None), **known)
 
 def _is_mirrored(run):
@@ -209,8 +217,9 @@ def _with_names(image_set, model, num_classes):
     "The set with its classes in the order of the model's; with a note where these have other names."
     own = image_set.classes
     names = class_names(model, num_classes)
+    if own == names: return image_set
     if _are_numbers(own) and 0 < len(own) <= len(names): return replace(image_set, classes=names)
-    if own == names or _are_numbers(own) or _are_numbers(names): return image_set
+    if _are_numbers(own) or _are_numbers(names): return image_set
     if not set(own) <= set(names):
         note = (f'the model calls its classes {_first_of(names)}, and the set {_first_of(own)}: it was '
                 'assumed that both count them in the same order')

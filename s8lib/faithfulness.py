@@ -266,7 +266,7 @@ def randomization(
     def explain(): return maps_for(question, layer, method, network).maps.flatten(1)
     first = explain()
     similarity = {}
-    with torch.random.fork_rng({weight.device for weight in network.parameters() if weight.is_cuda}):
+    with torch.random.fork_rng(range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         for name, module in reversed(list(network.named_modules())):
             if not list(module.parameters(recurse=False)): continue

@@ -60,9 +60,11 @@ def layercam(
 
 # %% ../nbs/420_formulas.ipynb #89b682b2
 def above_rounding(maps, activations, gradients):
-    "The maps (N, H, W), zero where even the peak is what rounding left over."
+    "The maps (N, H, W); of each sign, zero where even the peak is what rounding left over."
     sizes = torch.einsum('nc,nchw->nhw', gradients.abs().mean((2, 3)), activations.abs())
-    return maps * (maps.amax((1, 2), keepdim=True) > ROUNDING * sizes.amax((1, 2), keepdim=True))
+    least = ROUNDING * sizes.amax((1, 2), keepdim=True)
+    evidence_for = maps.clamp(min=0) * (maps.amax((1, 2), keepdim=True) > least)
+    return evidence_for + maps.clamp(max=0) * (maps.amin((1, 2), keepdim=True) < -least)
 
 # %% ../nbs/420_formulas.ipynb #91b06852
 def eigencam(activations: torch.Tensor) -> torch.Tensor:  # (N, C, H, W) to maps (N, H, W), before the ReLU

@@ -1,4 +1,4 @@
-"""Where a network looked: ten kinds of class activation map, for any model, any layer and any score, exact and cheap.
+"""Where a network looked: ten kinds of class activation map, for any model and any layer, and eight of them for any score.
 
 Docs: https://s8lib.github.io/s8lib/gradcam.html.md"""
 

@@ -227,9 +227,10 @@ def votes(
     num_classes: int,        # C
 ) -> torch.Tensor:           # float32 (M, C), shares; all zero where a query has no neighbour
     "How often each class is the label of a neighbour."
-    known = neighbours.places >= 0
-    one_hot = F.one_hot(labels[neighbours.places.clamp(min=0)], num_classes) * known[..., None]
-    return one_hot.sum(1) / known.sum(1, keepdim=True).clamp(min=1)
+    known = (neighbours.places >= 0).float()
+    counts = torch.zeros(len(known), num_classes)
+    counts.scatter_add_(1, labels[neighbours.places.clamp(min=0)], known)
+    return counts / known.sum(1, keepdim=True).clamp(min=1)
 
 # %% ../nbs/520_neighbours.ipynb #f4f98f94
 def mistake_neighbours(
@@ -237,11 +238,12 @@ def mistake_neighbours(
     features: torch.Tensor,  # float (M, D), of the mistakes
     mistakes: Mistakes,      # M of them
     k: int = 5,              # neighbours of each class
+    without: torch.Tensor = None,  # int64 (M,), places of the mistakes themselves among the training images
 ) -> dict:                   # 'predicted' and 'true', each the `Neighbours` (M, k) of that class
     "The nearest training images of the class that was predicted and of the true one."
     if train.labels is None: raise OptionError('the training images have no labels to choose a class by')
     classes = dict(predicted=mistakes.predicted, true=mistakes.true)
-    return {name: nearest(features, train.features, k, (labels, train.labels))
+    return {name: nearest(features, train.features, k, (labels, train.labels), without)
             for name, labels in classes.items()}
 
 MOST_ROWS = 10  # mistakes in a figure

@@ -28,6 +28,10 @@ from .tables import MOST_ROWS, Columnar, Table, and_more
 from .transforms import model_inputs
 
 # %% ../nbs/230_predictions.ipynb #f66c9ffb
+def _check_range(labels, num_classes):
+    outside = labels[(labels < 0) | (labels >= num_classes)]
+    if len(outside): raise OptionError(f'no class {outside[0]} among {num_classes}: labels begin with 0')
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Predictions(Table, Columnar):
     "What a model said about each image of a set, in the order of the set; a table with a row for each class."
@@ -43,8 +47,7 @@ class Predictions(Table, Columnar):
         if shapes != [(num_images, num_classes), (num_images,), (num_images,)]:
             raise OptionError(f'logits {shapes[0]}, labels {shapes[1]} and losses {shapes[2]} are no '
                               f'predictions of {num_classes} classes: give (N, {num_classes}), (N,) and (N,)')
-        outside = self.labels[(self.labels < 0) | (self.labels >= num_classes)]
-        if len(outside): raise OptionError(f'no class {outside[0]} among {num_classes}: labels begin with 0')
+        _check_range(self.labels, num_classes)
 
     def __len__(self): return len(self.labels)
 
@@ -62,6 +65,7 @@ class Predictions(Table, Columnar):
                               'do not fit: give numbers (N, C) and whole numbers (N,)')
         classes = map(str, range(logits.shape[1])) if classes is None else classes
         _check_finite(logits)
+        _check_range(labels, logits.shape[1])
         losses = F.cross_entropy(logits, labels.long(), reduction='none')
         return cls(logits, labels.long(), losses, tuple(classes))
 
@@ -182,10 +186,10 @@ def all_logits(
     bar = progress_bar(len(image_set), f'predicting {image_set.split}', progress)
     with bar, torch.no_grad(), evaluation_mode(model):
         for part in in_parts(answer, len(image_set), batch_size):
-            logits.append(part)
+            logits.append(part.cpu())
             bar.update(len(part))
             if on_batch: on_batch(len(part))
-    return _check_finite(torch.cat(logits).cpu())
+    return _check_finite(torch.cat(logits))
 
 def predict(
     model: nn.Module,           # normalized (B, C, H, W) -> logits (B, classes)
@@ -196,6 +200,7 @@ def predict(
     interface: Interface = Interface(),  # what the model takes beside the images, and which output counts
 ) -> Predictions:               # on the CPU, in the order of the set
     "Ask the model about every image once. Raises `OptionError` where model and set do not fit."
+    if not image_set.is_labelled: raise OptionError('these images have no labels to compare with: use `ask`')
     logits = all_logits(model, image_set, batch_size, progress, on_batch, interface)
     return Predictions.of(logits, torch.tensor(image_set.labels), image_set.classes)
 

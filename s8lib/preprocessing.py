@@ -69,17 +69,27 @@ def known_stats(
     return None if mean is None or std is None or callable(mean) else _channel_stats(mean, std)
 
 # %% ../nbs/240_preprocessing.ipynb #7eab9333
+_AT_ONCE = 100  # images whose numbers are held twice
+
+def _as_bytes(pixels, is_stretched):
+    "Numbers in [0, 1] as bytes, perhaps with the range of each image stretched to it."
+    if is_stretched:
+        low = pixels.amin((1, 2, 3), keepdim=True)
+        pixels = (pixels - low) / (pixels.amax((1, 2, 3), keepdim=True) - low).clamp(min=1e-12)
+    return (pixels * 255).round().byte()
+
 def viewable(
     inputs: torch.Tensor,        # float (N, C, H, W)
     stats: ChannelStats = None,  # that they were normalized by, where that is known
 ) -> np.ndarray:                 # uint8 (N, H, W, C)
     "Bytes to look at: normalization undone; else numbers in [0, 1] as they are; else each image stretched."
-    if stats is not None and len(stats.mean) == inputs.shape[1]: pixels = denormalize(inputs, stats)
-    else: pixels = inputs.float().permute(0, 2, 3, 1)
-    if pixels.min() < 0 or pixels.max() > 1:
-        low = pixels.amin((1, 2, 3), keepdim=True)
-        pixels = (pixels - low) / (pixels.amax((1, 2, 3), keepdim=True) - low).clamp(min=1e-12)
-    return (pixels * 255).round().byte().numpy()
+    is_known = stats is not None and len(stats.mean) == inputs.shape[1]
+    def pixels_of(part): return denormalize(part, stats) if is_known else part.float().permute(0, 2, 3, 1)
+    parts = inputs.split(_AT_ONCE)
+    ends = [pixels.aminmax() for pixels in map(pixels_of, parts)]
+    is_stretched = any(end.min < 0 or end.max > 1 for end in ends)
+    pictures = [_as_bytes(pixels_of(part), is_stretched) for part in parts]
+    return torch.cat(pictures).numpy()
 
 # %% ../nbs/240_preprocessing.ipynb #330e07c2
 _TIMM_DEFAULTS = dict(input_size=(3, 224, 224), interpolation='bicubic', crop_pct=.875, crop_mode='center',
@@ -180,6 +190,12 @@ def photograph(
     raise PreprocessingError(f'an image of {image.shape[-1]} channels is no photograph, as a preprocessing '
                              'takes it: prepare such images yourself, and pass preprocess="prepared"')
 
+def _stacked(inputs):
+    "Tensors of one shape as one; each is given up when it is copied, so that few are there twice."
+    stacked = inputs[0].new_empty(len(inputs), *inputs[0].shape)
+    for place in reversed(range(len(inputs))): stacked[place] = inputs.pop()
+    return stacked
+
 def prepare(
     images: Iterable,  # uint8 (H, W, 3) or (H, W, 1), of any sizes
     preprocess,        # whatever `as_preprocessing` takes
@@ -192,5 +208,5 @@ def prepare(
         if inputs[-1].shape == inputs[0].shape: continue
         raise PreprocessingError(f'the preprocessing makes {tuple(inputs[0].shape)} of one image and '
                                  f'{tuple(inputs[-1].shape)} of another: end it with a crop to one size')
-    inputs = torch.stack(inputs)
+    inputs = _stacked(inputs)
     return inputs, viewable(inputs, preprocessing.stats)

@@ -45,6 +45,7 @@ def _table(rows):
 
 def _words(embedding, classes):
     "A header, then name, label, predicted class and outcome of each image; without labels name and class."
+    classes = classes or [*map(str, range(embedding.logits.shape[1]))]
     predicted = [classes[place] for place in embedding.predicted.tolist()]
     if embedding.labels is None: return [('name', 'predicted'), *zip(embedding.names, predicted)]
     labels = [classes[place] for place in embedding.labels.tolist()]

@@ -72,12 +72,10 @@ def _log_choose(total, part):
     "Logarithm of the binomial coefficient."
     return torch.lgamma(total + 1) - torch.lgamma(part + 1) - torch.lgamma(total - part + 1)
 
-def chance_of_more(
-    errors,         # whole numbers (K, 2), inside and outside
-    counts,         # of images, whole numbers (K, 2), inside and outside
-) -> torch.Tensor:  # float64 (K,)
-    "The probability of so many errors inside or more if the group did not matter (Fisher 1935)."
-    errors, counts = (torch.tensor(values, dtype=torch.float64) for values in (errors, counts))
+_TERMS = 2**20  # of the sums that are held at once
+
+def _sum_of_chances(errors, counts):
+    "The chances of as many errors inside and of each larger number, added up."
     wrong = errors.sum(1, keepdim=True)
     images = counts.sum(1, keepdim=True)
     inside = counts[:, :1]
@@ -87,6 +85,19 @@ def chance_of_more(
     some = possible.where(is_more, errors[:, :1])
     logs = _log_choose(wrong, some) + _log_choose(images - wrong, inside - some) - _log_choose(images, inside)
     return logs.exp().where(is_more, 0).sum(1)
+
+def chance_of_more(
+    errors,         # whole numbers (K, 2), inside and outside
+    counts,         # of images, whole numbers (K, 2), inside and outside
+) -> torch.Tensor:  # float64 (K,)
+    "The probability of so many errors inside or more if the group did not matter (Fisher 1935)."
+    errors, counts = (torch.tensor(values, dtype=torch.float64) for values in (errors, counts))
+    chances = torch.ones(len(errors), dtype=torch.float64)  # none or more is certain
+    places = (errors[:, 0] > 0).nonzero()[:, 0]
+    if not len(places): return chances
+    for part in places.split(max(1, _TERMS // (1 + int(errors.sum(1).max())))):
+        chances[part] = _sum_of_chances(errors[part], counts[part])
+    return chances
 
 # %% ../nbs/225_rates.ipynb #704a5132
 LEAST = 20        # images inside a group, and outside

@@ -84,5 +84,6 @@ def reasons_for(
     pairs = torch.stack([mistakes.predicted, mistakes.true], 1)
     covered = cover_test(model, image_set, mistakes.index, pairs, interface)
     if reference is None: return Reasons(verdicts, covered)
-    near = mistake_neighbours(reference.embedding, signs.features, mistakes, NEAREST)
+    without = mistakes.index if image_set is reference.train_set else None
+    near = mistake_neighbours(reference.embedding, signs.features, mistakes, NEAREST, without)
     return Reasons(verdicts, covered, near, reference)

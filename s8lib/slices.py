@@ -10,6 +10,7 @@ __all__ = ['FIELDS', 'GRID', 'SIDE', 'STEP', 'ALIKE', 'evidence_fields', 'Patch'
 
 # %% ../nbs/510_slices.ipynb #779a6809
 from dataclasses import dataclass, field
+from itertools import permutations
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -28,7 +29,7 @@ from .imputation import impute
 from .interface import Interface, logits_of
 from .memory import in_parts
 from .plots import overlay
-from .predictions import Predictions, two_sided
+from .predictions import Predictions, confusion_matrix, two_sided
 from .rates import LEAST, Group, Groups, Rate, compare
 from .scores import CamError
 from .transforms import model_inputs
@@ -66,12 +67,14 @@ def _cluster_names(nearest, predictions):
         names.append(f'number {cluster}, mostly called {" or ".join(likeliest)}')
     return np.array(names)[nearest.numpy()]
 
-def _counted(words, places, among, event, kind='group', classes=()):
+_NONE = torch.zeros(0, dtype=torch.bool)
+
+def _counted(words, places, among, event, classes=()):
     "A group inside a population, both as places."
     inside = places[event[places]]
     others = int(event[among].sum()) - len(inside)
     rates = Rate(len(inside), len(places)), Rate(others, len(among) - len(places))
-    return Group(kind, words, *rates, inside, classes)
+    return Group('group', words, *rates, inside, classes)
 
 def _group_trials(groups, predictions):
     "Each group against all other images, each class too, and each group inside each class."
@@ -88,19 +91,23 @@ def _group_trials(groups, predictions):
                             classes=classes) for words, places in groups]
     return trials
 
+def _confusion(predictions, label, called, inside, outside):
+    is_so = (predictions.labels == label) & (predictions.predicted == called) if inside.errors else _NONE
+    classes = predictions.classes[label], predictions.classes[called]
+    words = f'{visible(classes[0])} is called {visible(classes[1])}'
+    return Group('confusion', words, inside, outside, is_so.nonzero()[:, 0].numpy(), classes)
+
 def _confusion_trials(predictions):
     "Each class that is called another, against the classes that are neither."
-    labels = predictions.labels.numpy()
-    classes = predictions.classes
-    trials = []
-    for called in range(len(classes)):
-        event = predictions.predicted.numpy() == called
-        others = np.flatnonzero(labels != called)
-        trials += [_counted(f'{visible(classes[label])} is called {visible(classes[called])}',
-                            np.flatnonzero(labels == label), others, event, 'confusion',
-                            (classes[label], classes[called]))
-                   for label in range(len(classes)) if label != called]
-    return trials
+    counts = confusion_matrix(predictions).numpy()
+    sizes = counts.sum(1).tolist()
+    wrong = (counts.sum(0) - counts.diagonal()).tolist()
+    def rates(label, called):
+        inside = Rate(int(counts[label, called]), sizes[label])
+        others = len(predictions) - sizes[called] - inside.count
+        return inside, Rate(wrong[called] - inside.errors, others)
+    pairs = permutations(range(len(sizes)), 2)
+    return [_confusion(predictions, *pair, *rates(*pair)) for pair in pairs]
 
 # %% ../nbs/510_slices.ipynb #83b3108e
 GRID = 32      # pixels at which looks are compared
@@ -190,11 +197,12 @@ def _best_patch(label, own, maps, distances, bars, templates, shares):
 # %% ../nbs/510_slices.ipynb #1d8586d0
 class _Classifier(nn.Module):
     "A network, however it returns its logits, as one from images to logits of two or more classes."
-    def __init__(self, model):
+    def __init__(self, model, interface):
         super().__init__()
         self.model = model
+        self.interface = interface
 
-    def forward(self, x): return two_sided(logits_of(self.model, x, Interface().for_images(len(x))))
+    def forward(self, x): return two_sided(logits_of(self.model, x, self.interface))
 
 @torch.no_grad()
 def _called(model, images, label):
@@ -296,14 +304,16 @@ def find_groups(
     train_set: ImageSet = None,  # that the network was trained on, where shortcuts are looked for
     embedding=None,              # of the test set; its `features` (N, D) are used
     table=None,                  # a dict of columns, or the path of a CSV with a column `path`
+    interface: Interface = Interface(),  # how the model is asked
 ) -> Groups:
     "Groups of images that go wrong more often than the rest. Raises `OptionError` or `DataError`."
     _check_sets(image_set, predictions, train_set, embedding)
     families = _families(image_set, predictions, embedding, table)
     trials = []
     notes = []
-    if model is not None:
-        model = _Classifier(model)
+    if any(interface.per_image): notes.append('no patch was moved to images that have inputs of their own')
+    elif model is not None:
+        model = _Classifier(model, interface)
         with untouched(model, model_inputs(image_set, slice(0, 1))) as at_rest:
             fields, notes = _evidence_groups(at_rest, image_set, predictions)
             families += fields
@@ -327,7 +337,7 @@ def _rows_of_images(group, train_set, image_set):
     patch = group.patch
     shown = displayed(np.asarray(train_set.images[patch.places[:6]]))
     maps = upsampled(patch.maps[:6, None], train_set.image_size)[:, 0]
-    heated = [overlay(image, each / each.max()) for image, each in zip(shown, maps)]
+    heated = [overlay(image, each) for image, each in zip(shown, maps)]
     fooled = displayed(np.asarray(image_set.images[group.places[:6]]))
     name = visible(image_set.classes[patch.label])
     return {f'training images of {name}': shown, 'their class maps': heated,

@@ -19,7 +19,8 @@ import numpy as np
 import torch
 from fastcore.meta import delegates
 from PIL import Image
-from torch.utils.data import DataLoader
+from torch.utils.data import BatchSampler, DataLoader, SequentialSampler
+from torchvision.datasets import DatasetFolder
 
 from .core import DataError, choose, visible
 from .data import ChannelStats, ImageSet, is_channels_first, unique_names
@@ -155,21 +156,17 @@ def _read(image, reading):
     pixels, done = decode(photograph(pixels), reading)
     return pixels, words + done
 
-def _read_all(images, reading):
-    "Pixels of each image that can be read, what was done to them, and the reasons of the others by place."
-    pixels = []
-    words = []
-    bad = {}
+def _read_each(images, reading, words, bad):
+    "Yield the pixels of each image that can be read; note what was done, and why others were left out."
     for place, image in enumerate(images):
-        try: each, done = _read(image, reading)
+        try: pixels, done = _read(image, reading)
         except (DataError, OSError, SyntaxError) as error:  # of a file that is read only now
             if reading.bad_images == 'stop': raise DataError(f'image {place}: {error}') from error
             bad[place] = str(error)
         else:
-            pixels.append(each)
-            words += done
-    if bad and not pixels: raise DataError(f'no image can be used; {next(iter(bad.values()))}')
-    return pixels, words, bad
+            words.update(done)
+            yield pixels
+    if len(bad) == len(images): raise DataError(f'no image can be used; {bad[0]}')
 
 def _one_size(pixels):
     "Pixels of images of one size as an array. Raises `DataError` for several sizes."
@@ -181,19 +178,22 @@ def _one_size(pixels):
 
 def _of_photographs(opened, preprocess, reading):
     "Fields of an image set for a list of images, and which of them could be used."
+    words = Counter()
+    bad = {}
     is_ours = preprocess is None
-    pixels, words, bad = _read_all(opened.images, reading if is_ours else replace(reading, size=None))
-    fields = dict(images=_one_size(pixels)) if is_ours else _by_preprocessing(pixels, preprocess)
+    pixels = _read_each(opened.images, reading if is_ours else replace(reading, size=None), words, bad)
+    fields = dict(images=_one_size([*pixels])) if is_ours else _by_preprocessing(pixels, preprocess)
     skipped = tuple((opened.names[place] if opened.names else f'image {place}', reason)
                     for place, reason in bad.items())
     used = [place for place in range(len(opened.images)) if place not in bad]
-    return fields | dict(converted=dict(Counter(words)), skipped=skipped), used
+    return fields | dict(converted=dict(words), skipped=skipped), used
 
 # %% ../nbs/250_sources.ipynb #d184f61a
 def _stacked(images, is_prepared):
     "A list of arrays or tensors of one shape as one array or tensor; any other list as it is."
     if not all(isinstance(image, (np.ndarray, torch.Tensor)) for image in images): return images
     tensors = [image if torch.is_tensor(image) else torch.from_numpy(np.array(image)) for image in images]
+    tensors = [image[..., None] if image.ndim == 2 else image for image in tensors]  # grey
     shapes = {tuple(tensor.shape) for tensor in tensors}
     if len(shapes) == 1: return torch.stack(tensors)
     if is_prepared and tensors[0].is_floating_point():
@@ -244,16 +244,23 @@ def _class_names(features):
     features = features.values() if isinstance(features, Mapping) else ()
     return next((feature.names for feature in features if type(feature).__name__ == 'ClassLabel'), None)
 
-def _below(samples, dataset):
-    "The paths of samples below the folder of their data set."
-    return [os.path.relpath(path, dataset.root) for path, *_ in samples]
+def _below(dataset):
+    "The paths of a data set's files below its folder, where it is one of torchvision's."
+    samples = dataset.samples if isinstance(dataset, DatasetFolder) else ()
+    return [os.path.relpath(path, dataset.root) for path, _ in samples]
 
-def _of_pairs(pairs, dataset):
+def _is_in_order(loader):
+    "Whether a loader gives the images in the order of its data set."
+    batches = loader.batch_sampler
+    sampler = loader.sampler if batches is None else getattr(batches, 'sampler', None)
+    return type(batches) in (BatchSampler, type(None)) and type(sampler) is SequentialSampler
+
+def _of_pairs(pairs, dataset, is_in_order=True):
     "Opened pairs of image and label."
     images, labels = map(list, zip(*pairs)) if (pairs := list(pairs)) else ([], [])
     labels = None if all(label is None for label in labels) else labels
-    samples = getattr(dataset, 'samples', ())
-    names = _below(samples, dataset) if len(samples) == len(images) else ()
+    names = _below(dataset) if is_in_order else ()
+    if len(names) != len(images): names = ()
     classes = _inner(dataset, 'classes') or _class_names(_inner(dataset, 'features'))
     return _Opened(images, labels, classes, names,
                    known_stats(_inner(dataset, 'transform')), is_prepared=True)
@@ -268,7 +275,7 @@ def _of_torchvision(dataset):
     classes = getattr(dataset, 'classes', None)
     if getattr(getattr(dataset, 'loader', None), '__name__', '') == 'default_loader':
         paths = [path for path, _ in dataset.samples]
-        return _Opened(paths, labels, classes, _below(dataset.samples, dataset))
+        return _Opened(paths, labels, classes, _below(dataset))
     data = getattr(dataset, 'data', None)
     if isinstance(data, (np.ndarray, torch.Tensor)) and np.ndim(labels) == 1:
         return _Opened(data if data.ndim == 4 else data[..., None], labels, classes)
@@ -340,7 +347,8 @@ def _open(source, split, labels):
     if isinstance(source, (np.ndarray, torch.Tensor)): return _Opened(source)
     if isinstance(source, Mapping): return _open(choose(split, source, 'split'), split, labels)
     if hasattr(source, 'features') and hasattr(source, 'column_names'): return _of_hugging_face(source)
-    if isinstance(source, DataLoader): return _of_pairs(_all_pairs(source), source.dataset)
+    if isinstance(source, DataLoader):
+        return _of_pairs(_all_pairs(source), source.dataset, _is_in_order(source))
     if opened := _of_torchvision(source): return opened
     is_list = isinstance(source, (list, tuple))
     if is_list and not (source and _is_item(source[0])): return _of_list(source)

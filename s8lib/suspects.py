@@ -120,9 +120,10 @@ def groups(
 ) -> Groups:
     "What the mistakes share, the most telling first. Raises `OptionError` for images without labels."
     subject = explanation._labelled().subject
-    embedding = embed(subject.model, subject.image_set)
+    interface = explanation.request.interface(len(subject.image_set))
+    embedding = embed(subject.model, subject.image_set, interface)
     sets = subject.image_set, explanation.predictions, subject.train
-    return find_groups(subject.model, *sets, embedding, table)
+    return find_groups(subject.model, *sets, embedding, table, interface)
 
 # %% ../nbs/680_suspects.ipynb #f6cf1424
 def _group_from(row):
