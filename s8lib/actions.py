@@ -12,6 +12,7 @@ import os
 import sys
 import warnings
 import webbrowser
+from functools import partial
 from importlib import import_module
 from io import BytesIO
 from itertools import chain
@@ -55,16 +56,15 @@ def _report(run, is_opened, **asked):
     if is_opened: _open(page)
 
 # %% ../nbs/708_actions.ipynb #45db08e7
-def _announce(runs_dir):
-    "What prints the lines about a training, and how to watch it."
-    def announce(*lines): say(*lines, f'Watch:    tensorboard --logdir {runs_dir}')
-    return announce
+def _announce(runs_dir, *lines):
+    "Print the lines about a training, and how to watch it."
+    say(*lines, f'Watch:    tensorboard --logdir {runs_dir}')
 
 def _train(report, source=None, run=None, **given):
     "Train, or go on, and report."
     if source is not None: given |= dict(dataset=source)
     runs_dir = Path(run).parent if run else given['runs_dir']
-    run = train(**given, resume=run, announce=_announce(runs_dir))
+    run = train(**given, resume=run, announce=partial(_announce, runs_dir))
     if run is None: return  # the first process of torchrun writes and prints
     say(*str(class_accuracy(run.predictions)).splitlines(), '')
     try: _report(run, **report)

@@ -83,7 +83,7 @@ class Options:
     dataset: str = 'shapes'        # 'shapes' (drawn, no network), 'cifar10', or 'folder' (with data_dir)
     data_dir: str = None           # folder: holds <split>/<class>/<image>; cifar10: where it is kept
     labels: str = None             # a CSV file of path,label that goes before folders; or decisions (.json)
-    size: int = None               # resize a folder's images to size×size; by default all must have one size
+    size: int = None               # resize a folder's images to size×size; by default one is suggested
     fit: str = 'crop'              # images of other proportions: 'crop' the middle, 'pad', or 'stretch'
     background: str = 'white'      # behind transparent pixels: 'white', 'black' or 'grey'
     bad_images: str = 'skip'       # a folder's files that cannot be used: 'skip' them, or 'stop' at the first
@@ -114,7 +114,7 @@ class Options:
     cutout_kind: str = 'clipped'   # where the square lies: 'clipped' at the border, or wholly 'inside'
     resizing: str = None           # smaller images first: 'none', 'progressive', or as '5x16,2x24' (epochs)
     executor: str = 'batched'      # how to augment: 'batched', 'albumentations'; in Python also a `Compose`
-    workers: int = 0               # processes that prepare batches
+    workers: int = 0               # processes that prepare batches, for executor='albumentations'
     device: str = 'auto'           # where it is computed: 'auto', 'cuda', 'cuda:1' and so on, 'mps' or 'cpu'
     precision: str = None          # to compute with: 'auto', 'fastest', 'float32', 'bfloat16' or 'float16'
     compile: str = 'auto'          # torch.compile, slow before the first step: 'auto', 'yes' or 'no'
@@ -132,6 +132,8 @@ class Options:
         return f'Options({", ".join(words)})'
 
     def __post_init__(self):
+        for name, value in vars(self).items():  # numbers of NumPy, which JSON cannot say
+            if type(value).__module__ == 'numpy': object.__setattr__(self, name, value.item())
         given = {name: value for name, value in vars(self).items() if value is not None}
         _check_types(given)
         _check_choices(given)

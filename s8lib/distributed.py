@@ -10,6 +10,7 @@ __all__ = ['BATCH_NORMS', 'join_world', 'SyncedBatchNorm2d', 'distribute', 'shar
 # %% ../nbs/350_distributed.ipynb #9a323970
 import os
 from contextlib import contextmanager, nullcontext
+from datetime import timedelta
 from itertools import count
 
 import torch
@@ -40,13 +41,15 @@ def _meeting():
     prefix = f'joining {attempt} {next(_JOININGS)}'
     return dict(store=dist.PrefixStore(prefix, store), rank=rank, world_size=size)
 
+_PATIENCE = timedelta(hours=2)  # of the processes that wait while the first one decodes or downloads images
+
 @contextmanager
 def _process_group(device):
     "Open a process group, yield the `World`, and close the group."
     local_rank = int(os.environ.get('LOCAL_RANK', 0))
     gpu = _own_gpu(device, local_rank)
     with torch.cuda.device(gpu) if gpu else nullcontext():
-        dist.init_process_group('nccl' if gpu else 'gloo', device_id=gpu, **_meeting())
+        dist.init_process_group('nccl' if gpu else 'gloo', device_id=gpu, timeout=_PATIENCE, **_meeting())
         try:
             dist.barrier()  # a process that left at once could hang up on one that is still connecting
             yield World(dist.get_rank(), dist.get_world_size(), local_rank)
@@ -97,6 +100,8 @@ class SyncedBatchNorm2d(nn.BatchNorm2d):
     "BatchNorm2d that in training takes its statistics over all processes; their shares may differ in size."
     def forward(self, x):  # (B, C, H, W)
         if not (self.training and dist.is_initialized()): return super().forward(x)
+        kind = x.dtype
+        x = x.to(self.running_mean.dtype)
         mean, variance, count = _statistics_of_all(x)
         with torch.no_grad():
             self.num_batches_tracked += 1
@@ -104,7 +109,7 @@ class SyncedBatchNorm2d(nn.BatchNorm2d):
             self.running_var.lerp_(variance * count / (count - 1), self.momentum)
         channels = lambda values: values.view(-1, 1, 1)
         factor = self.weight * (variance + self.eps).rsqrt()
-        return (x - channels(mean)) * channels(factor) + channels(self.bias)
+        return ((x - channels(mean)) * channels(factor) + channels(self.bias)).to(kind)
 
 # %% ../nbs/350_distributed.ipynb #ddb2ef8d
 def _synchronise(model):

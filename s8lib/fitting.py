@@ -209,7 +209,8 @@ def _history_row(trainer, epoch, trained, tested, tally):
 def _num_images(loader, steps=None):
     "Images of an epoch, or of its first steps, as far as the loader knows; 0 where it does not."
     if hasattr(loader, 'sizes'): return sum(loader.sizes[:steps])
-    return len(loader.dataset) if steps is None and hasattr(loader, 'dataset') else 0
+    try: return len(loader.dataset) if steps is None else 0
+    except (AttributeError, TypeError): return 0
 
 def _set_epoch(loader, epoch, steps):
     "Let a loader yield what is left of an epoch. Raises `OptionError` where it would begin again."

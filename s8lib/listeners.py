@@ -158,9 +158,14 @@ class RateSearch(Table, Columnar):
         return figure
 
 # %% ../nbs/385_listeners.ipynb #90d0e79d
+def _first_whole(loader):
+    "The first epoch whose images are not made smaller."
+    work = getattr(loader, 'work', ())
+    return work.index(1) if work else 0
+
 def _batches(loader):
     "Batches of epoch after epoch. Raises `DataError` for a loader that gives none."
-    for epoch in itertools.count():
+    for epoch in itertools.count(_first_whole(loader)):
         if hasattr(loader, 'set_epoch'): loader.set_epoch(epoch)
         batch = None
         for batch in loader: yield batch
@@ -170,10 +175,10 @@ def _batches(loader):
 def _place_kept(loader):
     "A loader of `make_train_loader` stands afterwards where it stood."
     batches = getattr(loader, 'batches', None)
-    place = batches and (batches.epoch, batches.done)
+    place = batches is not None and (batches.epoch, batches.done)
     try: yield
     finally:
-        if batches: loader.set_epoch(*place)
+        if place: loader.set_epoch(*place)
 
 def _losses(trainer, loader, rates, bar):
     "The loss of each step, until it is much larger than the smallest, or no longer finite."
@@ -256,11 +261,6 @@ class EarlyStopping(Listener):
 # %% ../nbs/385_listeners.ipynb #8c2c807c
 class AverageWarning(UserWarning):
     "Steps that should be in an average of weights are not."
-
-def _first_whole(loader):
-    "The first epoch whose images are not made smaller."
-    work = getattr(loader, 'work', ())
-    return work.index(1) if work else 0
 
 @torch.no_grad()
 def _renew_statistics(model, batches, interface):

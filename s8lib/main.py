@@ -24,7 +24,7 @@ from .browsing import browse
 from .checkpoints import check_space
 from .comparison import compare_runs
 from .compute import Compute, pick_compile, pick_compute, seed_everything
-from .core import OptionError, S8Error
+from .core import OptionError, S8Error, choose
 from .data import ImageSet
 from .datasets import DATASETS, take_inventory
 from .decisions import read_chain
@@ -95,12 +95,14 @@ def describe_start(
     train_set: ImageSet,  # with its statistics
     tests: dict,          # 'test' and perhaps 'valid' to their image sets
     cost: Cost = None,    # if it has been measured
+    epochs_done: int = 0,  # finished before
 ) -> list:                # lines of text
     "What is going to be trained on which images, and what that costs."
     sets = dict(train=train_set) | tests
     counts = [f'{len(images):,} to {split}' for split, images in sets.items()]
     names = ', '.join(train_set.classes[:10]) + ', …' * (len(train_set.classes) > 10)
     cost = cost or estimate_cost(options, train_set, compute, sum(map(len, tests.values())))
+    cost = cost._replace(seconds=cost.seconds[epochs_done:] or (0.,))
     inventory = str(take_inventory(*sets.values())).splitlines()
     is_told = options.dataset == 'folder' or options.labels
     return [*inventory * bool(is_told),
@@ -154,7 +156,8 @@ def _train_here(options, compute, start, launch, announce):
         options = replace(options, batch_size=loader.batches.batch_size)
         with batch_fits(options.batch_size):
             if not compute.world.first: return _fit_along(trainer, loader, tests, options, recorder, start)
-            if announce: announce(*describe_start(options, compute, train_set, tests, cost))
+            epochs_done = len(_done(start)[0])
+            if announce: announce(*describe_start(options, compute, train_set, tests, cost, epochs_done))
             config = describe_run(options, train_set, test_set, compute) | dict(launch=launch)
             record = _record(config, recorder, trainer, options, start)
             return _train_and_record(options, record, loader, train_set, tests, start)
@@ -186,7 +189,7 @@ def _train_and_record(options, record, loader, train_set, tests, start):
     with interruptible() as interruption, record:
         listeners = [record, ProgressBar()] if options.progress else [record]
         if options.progress and in_notebook(): listeners.append(LiveCurves(_done(start)[0]))
-        if options.pictures: listeners.append(EpochPictures(record.log, trainer.model, tests['test']))
+        if options.pictures: listeners.insert(0, EpochPictures(record.log, trainer.model, tests['test']))
         if record.recorder: listeners.insert(0, record.recorder)
         try: history = fit(trainer, loader, tests, options.epochs, listeners, *_done(start))
         except DivergedError as error:
@@ -273,6 +276,7 @@ def train(
     **kwargs
 ) -> Run:                          # with its images; None in the other processes of torchrun
     "Train a ResNet, save the run in `run.folder`. Raises an `S8Error`; with `processes`, a `WorkerError`."
+    for name in kwargs: choose(name, Options.__dataclass_fields__, 'option')
     start = None
     dataset, *places = _source(dataset, data_dir, kwargs.get('labels'))
     given = kwargs | dict(zip(('data_dir', 'labels'), places))
@@ -312,4 +316,4 @@ def _with_all_mistakes(run, explanation):
     subject = explanation.subject
     is_of_run = subject.model is run.model and subject.image_set.fingerprint == run.test.fingerprint
     found = run_groups(run, explanation) if is_of_run else groups(explanation)
-    return replace(explanation, groups=found, twins=run_twins(run))
+    return replace(explanation, groups=found, twins=run_twins(run) if is_of_run else None)

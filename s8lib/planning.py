@@ -68,7 +68,7 @@ def _seconds_an_image(trainer, loader, seconds):
 def _paces(options, train_set, compute, seconds):
     "The time of a training image at each size that the options name, and None for whole ones."
     alone = replace(compute, world=ALONE, compiled=False)
-    options = replace(options, workers=0, minutes=None, epochs=1 + (options.epochs or 1))
+    options = replace(options, minutes=None, epochs=1 + (options.epochs or 1))
     paces = {}
     with torch.random.fork_rng([compute.device] if compute.device.type == 'cuda' else []):
         trainer = make_trainer(make_model(options, train_set), options, alone, 10**6, train_set)
@@ -115,7 +115,7 @@ def _unlike_shares(counts):
     return sum(abs(number / sum(counts) - share) for number, share in zip(counts, shares))
 
 def _near(options, image_size):
-    "Plans with an epoch or two more or fewer of each size, those first that keep the recipe's shares."
+    "Plans with an epoch fewer or up to two more of each size, those first that keep the recipe's shares."
     stages = read_stages(options.resizing)
     counts = [sum(number for number, each in stages if each == side) for side in stage_sides(image_size)]
     counts.append(options.epochs - sum(counts))

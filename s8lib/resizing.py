@@ -77,6 +77,8 @@ def check_stages(
                               f'{math.ceil(SMALLEST * whole)} to {whole} pixels, not at {side}')
 
 # %% ../nbs/192_resizing.ipynb #0c61067b
+_COST = 1.5  # power of the side that the time of a step grows with; pixels alone would say 2
+
 def sides_of_epochs(
     resizing: str,      # such as '5x16,2x24', or 'none'
     epochs: int,        # of the run
@@ -91,9 +93,9 @@ def work_of_epochs(
     epochs: int,        # of the run
     image_size: tuple,  # height and width
 ) -> tuple:             # a number for each epoch, 1 for whole images
-    "The pixels of an epoch's images against those of whole ones."
+    "About what an epoch costs: less than its pixels save, as small images keep a machine less busy."
     sides = sides_of_epochs(resizing, epochs, image_size)
-    return tuple((side / min(image_size)) ** 2 for side in sides)
+    return tuple((side / min(image_size)) ** _COST for side in sides)
 
 # %% ../nbs/192_resizing.ipynb #5c58d342
 def stage_words(

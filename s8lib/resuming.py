@@ -114,7 +114,8 @@ def resumed_options(
     _check_epochs(start, options.epochs)
     pipeline = start.config['data'].get('pipeline')
     if pipeline != (str(options.executor) if callable(options.executor) else None):
-        raise OptionError(f'the run was begun with the executor {pipeline}; pass the same one')
+        how = 'pass the same one' if pipeline else 'leave executor out'
+        raise OptionError(f'the run was begun with executor={pipeline or start.options.executor!r}: {how}')
     return options
 
 def check_versions(

@@ -369,7 +369,7 @@ def load_trainer_state(
             for _ in range(facts['schedule_steps']): trainer.schedule.step()
         optimizers = {name: value for name, value in tensors.items() if name.startswith('optimizer.')}
         _load_optimizer(trainer.optimizer, optimizers)
-        if trainer.scaler.is_enabled(): trainer.scaler.load_state_dict(facts['scaler'])
+        if trainer.scaler.is_enabled() and facts['scaler']: trainer.scaler.load_state_dict(facts['scaler'])
         torch.set_rng_state(tensors['random.cpu'])
         if 'random.cuda' in tensors and trainer.compute.device.type == 'cuda':
             torch.cuda.set_rng_state(tensors['random.cuda'], trainer.compute.device)
