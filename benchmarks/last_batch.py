@@ -12,7 +12,7 @@ from itertools import product
 from statistics import mean
 
 from fastcore.script import call_parse
-from shared import RESULTS, describe, read_result, table, write_result
+from shared import RESULTS, begun_result, describe, table, write_result
 
 from s8lib.batches import make_train_loader
 from s8lib.compute import Compute, seed_everything
@@ -100,7 +100,7 @@ def main(
 ):
     "Measure three rules for the images that fill no whole batch."
     setting = dict(whole=whole, width=width, epochs=epochs, batch_size=batch_size, machine=describe('cpu'))
-    result = read_result(name, out) or dict(setting=setting, runs=[])
+    result = begun_result(name, setting, out)
     test_set = shapes('test', 500)
     for remainder in map(int, remainders.split(',')):
         train_set = shapes('train', whole + remainder)

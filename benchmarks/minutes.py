@@ -13,7 +13,7 @@ from statistics import mean
 
 from fastcore.script import call_parse
 from recipe import PEER, interval, load_images
-from shared import RESULTS, describe, read_result, table, words, write_result
+from shared import RESULTS, begun_result, describe, table, words, write_result
 
 from s8lib.batches import make_train_loader
 from s8lib.compute import pick_compute, seed_everything
@@ -87,10 +87,8 @@ def main(
     setting = dict(data=data_name or ('images of a folder' if data_dir else 'shapes'), width=width,
                    train_images=len(train_set), minutes=minutes,
                    tested_on=f'{len(test_set):,} {"held-out training" if valid else "test"} images')
-    result = read_result(name, out) or dict(setting=setting, runs=[])
-    if {**result['setting'], 'machine': None} != {**setting, 'machine': None}:
-        raise SystemExit(f'{name} holds runs of another setting; take another --name')
-    result['setting']['machine'] = describe(pick_compute().device)
+    setting['machine'] = describe(pick_compute().device)
+    result = begun_result(name, setting, out)
     for seed in range(first_seed, first_seed + seeds):
         for row in rows.split(','):
             if any((run['name'], run['seed']) == (row, seed) for run in result['runs']): continue

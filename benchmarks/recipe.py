@@ -14,7 +14,7 @@ from statistics import mean, stdev
 
 from fastcore.script import call_parse
 from scipy.stats import t as student
-from shared import RESULTS, describe, read_result, write_result
+from shared import RESULTS, begun_result, describe, read_result, write_result
 
 from s8lib.batches import make_train_loader
 from s8lib.compute import pick_compile, pick_compute, seed_everything
@@ -108,11 +108,6 @@ def page(setting, runs):
     return '\n'.join(lines)
 
 
-def same_setting(one, other):
-    "Whether runs may stand in one file; they may be of several machines."
-    return {**one, 'machine': None} == {**other, 'machine': None}
-
-
 def measure(options, train_set, test_set):
     "A run for the result file."
     start = time.perf_counter()
@@ -143,9 +138,7 @@ def main(
                    train_images=len(train_set), epochs=epochs, batch_size=batch_size,
                    tested_on=f'{len(test_set):,} {"held-out training" if valid else "test"} images',
                    machine=describe(pick_compute().device))
-    result = read_result(name, out) or dict(setting=setting, runs=[])
-    if not same_setting(result['setting'], setting):
-        raise SystemExit(f'{name} holds runs of another setting; take another --name')
+    result = begun_result(name, setting, out)
     recipes = {label: given for group in rows.split(',') for label, given in ROWS[group].items()}
     for seed in range(first_seed, first_seed + seeds):
         for label, given in recipes.items():

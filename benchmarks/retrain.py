@@ -180,13 +180,15 @@ def main(
                       cutout=0, padding=4 if folder else 2, flip='alternating' if folder else 'none',
                       compile='no', progress=False)
     name = 'retrain-folder' if folder else 'retrain-planted'
+    setting = dict(train_images=len(train_set), test_images=len(test_set), k=k, seeds=seeds, draws=draws,
+                   epochs=epochs, width=8)
     result = read_result(name, out)
     if result is None:
         rows, facts = choose_mistakes(train_set, test_set, options, seeds, num_mistakes, k)
-        setting = dict(train_images=len(train_set), test_images=len(test_set), k=k, seeds=seeds, draws=draws,
-                       epochs=epochs, width=8, machine=describe('cpu'))
-        result = dict(setting=setting, facts=facts, chosen=rows, answers={})
+        result = dict(setting=setting | dict(machine=describe('cpu')), facts=facts, chosen=rows, answers={})
         print(write(name, result, out), flush=True)
+    elif not setting.items() <= result['setting'].items():
+        raise SystemExit(f'{name} holds a measurement of another setting; take another --out')
     for key, (left_out, seed, numbers) in planned(result['chosen'], train_set, draws, seeds, k).items():
         if key in result['answers']: continue
         chosen = [result['chosen'][number] for number in numbers]

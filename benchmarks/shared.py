@@ -108,6 +108,18 @@ def read_result(
     return json.loads(file.read_text(encoding='utf-8')) if file.is_file() else None
 
 
+def begun_result(
+    name: str,  # of the files, without ending
+    setting: dict,  # of the runs that are to come, with the 'machine' of `describe`
+    out: str | Path = RESULTS,  # folder
+) -> dict:  # 'setting' of this machine, and the 'runs' that were made before
+    "A result to go on with. Ends the program where the file holds runs of another setting."
+    result = read_result(name, out) or dict(setting=setting, runs=[])
+    if result['setting'] | dict(machine=None) != setting | dict(machine=None):
+        raise SystemExit(f'{name} holds runs of another setting; take another --name')
+    return result | dict(setting=setting)
+
+
 def interval(
     measure: Callable,  # of two arrays of equal length
     first: np.ndarray,  # (N,)

@@ -140,7 +140,7 @@ def labels_of_seed(folder, truth, column, cache, options, folds, people):
     options = options.filled(train_set.image_size)
     given = noisy(train_set, Path(truth), column)
     wrong = given.labels != train_set.labels
-    name = f'{column}-width-{options.width}-epochs-{options.epochs}-seed-{options.seed}'
+    name = f'{column}-width-{options.width}-epochs-{options.epochs}-{options.precision}-seed-{options.seed}'
     cache = Path(cache) / f'{name}.safetensors'
     model, dynamics, seconds = trained(cache, given, test_set, options)
     accuracy = (dynamics.tests['test'][-1].argmax(1).numpy() == test_set.labels).mean()

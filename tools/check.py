@@ -18,6 +18,7 @@ FOLDERS = r'(?<![\w.:/])/(?:home|Users|root|tmp|var|mnt|opt|private|work|content
 EXECUTING = re.compile(r'(?:torch|np|numpy|torch\.jit|torch\.hub)\.load|'
                        r'os\.(?:system|popen|startfile|(?:exec|spawn|posix_spawn)\w*)')
 EXECUTING_CALLS = {'eval', 'exec', 'compile', '__import__'}
+HOLDERS = {'torch', 'numpy', 'os', 'pickle'}  # of such calls: no other names for them
 EXECUTING_MODULES = {'subprocess', 'marshal', 'shelve', 'dill', 'cloudpickle', 'joblib', 'runpy', 'code'}
 UNFIT_OUTPUT = re.compile(rf'Warning\b|Traceback|TODO|{FOLDERS}')
 
@@ -148,8 +149,12 @@ def readme_links_are_complete() -> list[str]:
 
 def executes(node: ast.AST) -> bool:
     "Whether a node names what executes text or bytes, or starts a program."
-    if isinstance(node, ast.Import): return not EXECUTING_MODULES.isdisjoint(name.name for name in node.names)
-    if isinstance(node, ast.ImportFrom): return node.module in EXECUTING_MODULES | {'pickle'}
+    if isinstance(node, ast.Import):
+        return any(name.name in EXECUTING_MODULES or name.name in HOLDERS and name.asname not in (None, 'np')
+                   for name in node.names)
+    if isinstance(node, ast.ImportFrom):
+        names = [f'{node.module}.{name.name}' for name in node.names]
+        return node.module in EXECUTING_MODULES | {'pickle'} or any(map(EXECUTING.fullmatch, names))
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name): return node.func.id in EXECUTING_CALLS
     return isinstance(node, ast.Attribute) and EXECUTING.fullmatch(ast.unparse(node)) is not None
 

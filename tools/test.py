@@ -29,6 +29,7 @@ def trains(notebook: Path) -> bool:
 
 def run_notebook(notebook: Path, *options: str) -> tuple[str, str]:
     "The outcome of a notebook, and what its failure said. A `.notest` file marks a folder of long runs."
+    if not notebook.is_file(): return 'failed', f'{notebook} is not there'
     if (notebook.parent/'.notest').exists(): return 'skipped', ''
     command = [Path(sysconfig.get_path('scripts'))/'nbdev-test', notebook, '--n-workers', '0', *options]
     done = subprocess.run(command, cwd=ROOT, env=os.environ | dict(OMP_NUM_THREADS='1'), text=True,
@@ -73,6 +74,6 @@ def main():
     passed, skipped = (outcomes.count(outcome) for outcome in ('passed', 'skipped'))
     failed = len(outcomes) - passed - skipped
     print(f'{passed} passed, {failed} failed' + f', {skipped} skipped' * bool(skipped))
-    sys.exit(bool(failed))
+    sys.exit(bool(failed) or not outcomes)
 
 if __name__ == '__main__': main()

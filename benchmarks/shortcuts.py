@@ -1,0 +1,218 @@
+"""What other ways to save work would bring to the recipe `fast`, each in about the same time.
+
+    python benchmarks/shortcuts.py --data-dir FOLDER --data-name 'CIFAR-10, as JPEG'  # FOLDER/train/<class>/*
+
+A row is the recipe with other sizes of images, or with something that the library does not do: it leaves
+out images that are learned already, stops to train the first layers, averages weights, or begins with another
+first convolution. Its epochs are set by what they cost, and the seconds of its steps are told beside it, so
+nothing else may run. The accuracy is that of the last epoch, plain, on a tenth of the training images that is
+held out. Each finished run is kept in the result file and not repeated.
+"""
+import time
+from collections.abc import Callable
+from statistics import mean
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from fastcore.script import call_parse
+from recipe import interval, load_images
+from shared import RESULTS, begun_result, describe, table, words, write_result
+from torch import nn
+
+from s8lib.batches import make_train_loader
+from s8lib.compute import pick_compute, seed_everything
+from s8lib.core import keyed_generator
+from s8lib.data import stratified_split
+from s8lib.dynamics import DynamicsRecorder
+from s8lib.fitting import Listener, fit
+from s8lib.listeners import AveragedWeights
+from s8lib.losses import CrossEntropy
+from s8lib.options import Options, make_model
+from s8lib.order import EpochBatches, batch_sizes
+from s8lib.training import Trainer, make_trainer
+
+EASY, LEFT_OUT = .6, .5  # this share of the images is easy, and this share of those is left out
+
+
+class FewerBatches(EpochBatches):
+    "Half of the images with the largest margins are left out, but in the first and the last epoch."
+    margins = None  # float (num_images,), of the last epoch that showed an image
+    epochs = None  # of the run
+
+    @property
+    def is_whole(self): return self.epoch in (0, self.epochs - 1)
+
+    @property
+    def sizes(self):
+        left_out = 0 if self.is_whole else round(LEFT_OUT * round(EASY * self.num_images))
+        return batch_sizes(self.num_images - left_out, self.batch_size)
+
+    @property
+    def is_easy(self):
+        is_easy = np.zeros(self.num_images, bool)
+        is_easy[np.argsort(-self.margins, kind='stable')[:round(EASY * self.num_images)]] = True
+        return is_easy
+
+    @property
+    def order(self):
+        order = super().order
+        if self.is_whole: return order
+        easy = np.flatnonzero(self.is_easy)
+        generator = keyed_generator(self.seed, self.epoch, *b'left out')
+        left_out = generator.permutation(easy)[:round(LEFT_OUT * len(easy))]
+        return order[~np.isin(order, left_out)]
+
+
+class Skipping(Listener):
+    "Tells the batches what was learned, and lets the easy images that are left count for those left out."
+    def __init__(self, trainer, loader, epochs):
+        self.batches = loader.batches
+        self.batches.__class__ = FewerBatches
+        self.batches.epochs = epochs
+        self.recorder = DynamicsRecorder(trainer, loader)
+        trainer.loss = self
+
+    def epoch_started(self, number):
+        self.recorder.epoch_started(number)
+        weights = np.ones(self.batches.num_images, np.float32)
+        if not self.batches.is_whole: weights[self.batches.is_easy] = 1 / (1 - LEFT_OUT)
+        ends = np.cumsum(self.batches.sizes)[:-1]
+        self.weights = iter(np.split(weights[self.batches.order], ends))
+
+    def __call__(self, logits, labels):
+        return CrossEntropy(.1)(logits, labels) * torch.from_numpy(next(self.weights)).to(logits.device)
+
+    def between_steps(self, tally): self.recorder.between_steps(tally)
+
+    def epoch(self, row, tests):
+        self.recorder.epoch(row, tests)
+        margins = self.recorder.dynamics.margins[-1].float().numpy()
+        self.batches.margins = margins if row['epoch'] == 1 else np.where(
+            np.isnan(margins), self.batches.margins, margins)
+
+
+class Freezing(Listener):
+    "The stem and the first stage stay as they are from an epoch on."
+    def __init__(self, trainer, first):
+        self.trainer = trainer
+        self.first = first
+
+    def epoch_started(self, number):
+        if number != self.first: return
+        early = nn.ModuleList([self.trainer.model.stem, self.trainer.model.features[0]])
+        early.requires_grad_(False)
+        for weight in early.parameters(): weight.grad = None
+        self.trainer.frozen += [*early.modules()]
+
+
+@torch.no_grad()
+def whitening(trainer, loader, epochs):
+    "The first convolution begins with the whitening filters of a batch's patches, and their negatives."
+    x, _ = next(iter(loader))
+    weight = next(module for module in trainer.model.modules() if isinstance(module, nn.Conv2d)).weight
+    patches = nn.functional.unfold(x, weight.shape[2:]).transpose(1, 2).flatten(0, 1)
+    values, vectors = torch.linalg.eigh(patches.T.cov())
+    filters = (vectors / (values + 5e-4).sqrt()).T.flip(0)[:len(weight) // 2]  # the largest first
+    filters = torch.cat([filters, -filters])
+    weight[:len(filters)] = filters.view(-1, *weight.shape[1:])
+
+
+def freezing(trainer, loader, epochs): return Freezing(trainer, epochs - 1)
+
+
+def averaging(trainer, loader, epochs): return AveragedWeights(trainer)
+
+
+class Row(NamedTuple):
+    "What is trained; the epochs are set by what they cost."
+    what: str
+    epochs: int
+    resizing: str
+    shortcut: Callable = lambda *_: None  # (trainer, loader, epochs) -> a listener or None
+    batches: type = EpochBatches
+
+
+ROWS = dict(
+    fast=Row('`fast`: a half at 16 pixels, a quarter at 24', 8, '4x16,2x24'),
+    whole=Row('whole images only', 5, 'none'),
+    middle=Row('two thirds at 24 pixels', 6, '4x24'),
+    late=Row('fewer small ones', 7, '2x16,2x24'),
+    small=Row('more small ones', 9, '6x16,1x24'),
+    skip=Row('easy images left out', 11, '5x16,3x24', Skipping, FewerBatches),
+    freeze=Row('stem and first stage kept in the last two epochs', 8, '4x16,2x24', freezing),
+    average=Row('weights averaged in the last epoch', 8, '4x16,2x24', averaging),
+    whiten=Row('a first convolution that whitens', 8, '4x16,2x24', whitening))
+
+
+def steps_of(loader, epochs):
+    "All steps of a training whose epochs may be of unlike length."
+    steps = 0
+    for epoch in range(epochs):
+        loader.set_epoch(epoch)
+        steps += len(loader.sizes)
+    return steps
+
+
+def trained(row, options, train_set, test_set):
+    "What came of a row."
+    options = options | dict(epochs=row.epochs, resizing=row.resizing)
+    options = Options(**options).filled(train_set.image_size)
+    compute = pick_compute(options.device, options.precision)
+    seed_everything(options.seed)
+    loader = make_train_loader(train_set, options, compute)
+    loader.batches.__class__ = row.batches
+    loader.batches.epochs = row.epochs
+    steps = steps_of(loader, row.epochs)
+    trainer = make_trainer(make_model(options, train_set), options, compute, steps)
+    listener = row.shortcut(trainer, loader, row.epochs)
+    start = time.perf_counter()
+    fit(trainer, loader, {}, row.epochs, [listener] if listener else [])
+    seconds = round(time.perf_counter() - start)
+    if isinstance(listener, AveragedWeights):
+        trainer = Trainer(listener.network(loader), trainer.optimizer, compute=compute)
+    return dict(accuracy=trainer.test(test_set).accuracy, seconds=seconds, steps=steps)
+
+
+def rows_of(runs):
+    "A row of the page for each row that was run."
+    rows = []
+    for name, row in ROWS.items():
+        own = [run for run in runs if run['name'] == name]
+        if not own: continue
+        values = [run['accuracy'] for run in own]
+        rows.append({'recipe': row.what, 'epochs': str(row.epochs), 'smaller first': row.resizing,
+                     'seconds, mean': mean(run['seconds'] for run in own), 'seeds': str(len(own)),
+                     'accuracy, mean': f'{mean(values):.2%}', '95%': interval(values),
+                     'each seed': ', '.join(f'{value:.2%}' for value in values)})
+    return rows
+
+
+@call_parse
+def main(
+    data_dir: str = None,  # holds {train,test}/<class>/*; by default the drawn shapes
+    data_name: str = None,  # what to call these data in the result
+    rows: str = ','.join(ROWS),  # of these
+    width: int = 16,  # channels of the stem; 64 is the published network
+    num_images: int = 0,  # of the training images; 0 for all
+    seeds: int = 1,  # runs of each row
+    first_seed: int = 0,  # of them, so that several commands can share the work
+    name: str = None,  # of the result files; by default shortcuts-width-N
+    out: str = RESULTS,  # folder of the result files
+):
+    "Measure what other ways to save work would bring."
+    name = name or f'shortcuts-width-{width}'
+    train_set, _ = load_images(data_dir, num_images, valid=False)
+    train_set, test_set = stratified_split(train_set, .1)
+    setting = dict(data=data_name or ('images of a folder' if data_dir else 'shapes'), width=width,
+                   train_images=len(train_set), tested_on=f'{len(test_set):,} held-out training images')
+    setting['machine'] = describe(pick_compute().device)
+    result = begun_result(name, setting, out)
+    for seed in range(first_seed, first_seed + seeds):
+        for row in rows.split(','):
+            if any((run['name'], run['seed']) == (row, seed) for run in result['runs']): continue
+            options = dict(recipe='fast', width=width, seed=seed)
+            run = dict(name=row, seed=seed) | trained(ROWS[row], options, train_set, test_set)
+            print(words(run), flush=True)
+            result['runs'].append(run)
+            write_result(name, result, [words(result['setting']), table(rows_of(result['runs']))], out)
