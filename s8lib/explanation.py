@@ -317,7 +317,7 @@ def _look(model, subject, count, predictions, **where):
     wrong = (~predictions.correct).nonzero()[:, 0]
     if subject.all_signs and predictions is subject.predictions and len(wrong) <= count + SAMPLE:
         signs = subject.all_signs()
-        return lambda places: signs[torch.searchsorted(wrong, places)]
+        return lambda places: signs[torch.searchsorted(wrong, places.contiguous())]
     return partial(signs_of, model, subject.image_set, mirror=subject.mirror, **where)
 
 def _reference(model, subject):

@@ -41,7 +41,7 @@ from .optimizers import make_optimizer, make_schedule
 from .options import Options, load_splits, make_model
 from .predictions import predict
 from .pictures import EpochPictures
-from .planning import Cost, estimate_cost, plan_minutes
+from .planning import Cost, estimate_cost, plan_minutes, reached_on_cifar10
 from .processes import run_in_processes
 from .report import draw_figures, write_report
 from .resizing import stage_words
@@ -105,13 +105,15 @@ def describe_start(
     cost = cost._replace(seconds=cost.seconds[epochs_done:] or (0.,))
     inventory = str(take_inventory(*sets.values())).splitlines()
     is_told = options.dataset == 'folder' or options.labels
+    reached = reached_on_cifar10(options)
     return [*inventory * bool(is_told),
             f'Images:   {", ".join(counts)}; {_told_source(options)}',
             f'Classes:  {len(train_set.classes)}: {names}',
             f'Size:     {_told_size(options, train_set)}',
             f'Network:  {options.model}, width {options.width}, {options.stem} stem',
             *_told_stages(options, train_set),
-            f'Cost:     {cost}']
+            f'Cost:     {cost}',
+            *[f'Reached:  {reached}'] * bool(reached)]
 
 # %% ../nbs/700_main.ipynb #f4844162
 def _make_parts(options, train_set, compute, start):
