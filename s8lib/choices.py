@@ -132,8 +132,8 @@ class Options:
         return f'Options({", ".join(words)})'
 
     def __post_init__(self):
-        for name, value in vars(self).items():  # numbers of NumPy, which JSON cannot say
-            if type(value).__module__ == 'numpy': object.__setattr__(self, name, value.item())
+        for name, value in vars(self).items():  # numbers of NumPy and PyTorch, which JSON cannot say
+            if getattr(value, 'ndim', None) == 0: object.__setattr__(self, name, value.item())
         given = {name: value for name, value in vars(self).items() if value is not None}
         _check_types(given)
         _check_choices(given)
