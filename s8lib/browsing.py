@@ -24,7 +24,7 @@ from .sheets import make_sheets
 # %% ../nbs/645_browsing.ipynb #63b92422
 _CAPTIONS = 'for {called}', 'for {label}', 'the difference: orange for {called}, blue for {label}'
 
-def _signed(cams): return (cams.maps if cams.signed is None else cams.signed).detach().cpu().numpy()
+def _bytes_of(maps): return as_bytes(maps.detach().cpu().numpy())
 
 def _are_of_classes(explanation):
     "Whether the maps are those of the predicted and of the true class."
@@ -35,14 +35,15 @@ def _layers(explanation, rows):
     "The maps, or None where there are none."
     cams = explanation.cams
     if cams is None: return None
-    values = [as_bytes(cams.maps.detach().cpu().numpy())]
+    values = [_bytes_of(cams.maps)]
     titles = [as_score(explanation.request.score).name] * cams.maps.shape[1]
     captions = titles.copy()
     if _are_of_classes(explanation):
         titles = ['network says', 'label']
         captions = [*_CAPTIONS[:2]]
     if explanation.contrast_cams is not None:
-        values.append(as_bytes(_signed(explanation.contrast_cams)))
+        difference = explanation.contrast_cams
+        values.append(_bytes_of(difference.maps if difference.signed is None else difference.signed))
         titles.append('difference')
         captions.append(_CAPTIONS[2])
     both = tuple(title == 'difference' for title in titles)

@@ -305,7 +305,7 @@ def _reasons(model, subject, chosen, predictions, request, interface):
     if request.score not in (None, _SIDED) or problem_of(model) != 'single_label_classification':
         return None, ()
     try:
-        reference, notes = _reference(model, subject)
+        reference, notes = _reference(model, subject, interface)
         look = _look(model, subject, len(chosen), predictions, reference=reference, interface=interface)
         where = dict(reference=reference, interface=interface, look=look, predictions=predictions)
         notes += reference.notes if reference else ()
@@ -320,12 +320,14 @@ def _look(model, subject, count, predictions, **where):
         return lambda places: signs[torch.searchsorted(wrong, places.contiguous())]
     return partial(signs_of, model, subject.image_set, mirror=subject.mirror, **where)
 
-def _reference(model, subject):
+def _reference(model, subject, interface):
     "What is known of the training images, or None; with a sentence where they cannot be compared."
     if subject.reference is not None or subject.train is None: return subject.reference, ()
     classes = subject.image_set.classes
     train = _with_names(subject.train, model, len(classes))
-    if train.is_labelled and train.classes == classes: return reference_of(model, train), ()
+    if any(interface.per_image): return None, ('the training images have no inputs to be compared with',)
+    if train.is_labelled and train.classes == classes:
+        return reference_of(model, train, interface=interface), ()
     return None, (f'the training images are not compared with: their classes are {_first_of(train.classes)}, '
                   f'those of the others {_first_of(classes)}',)
 

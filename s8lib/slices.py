@@ -29,7 +29,7 @@ from .imputation import impute
 from .interface import Interface, logits_of
 from .memory import in_parts
 from .plots import overlay
-from .predictions import Predictions, confusion_matrix, two_sided
+from .predictions import Predictions, two_sided
 from .rates import LEAST, Group, Groups, Rate, compare
 from .scores import CamError
 from .transforms import model_inputs
@@ -67,8 +67,6 @@ def _cluster_names(nearest, predictions):
         names.append(f'number {cluster}, mostly called {" or ".join(likeliest)}')
     return np.array(names)[nearest.numpy()]
 
-_NONE = torch.zeros(0, dtype=torch.bool)
-
 def _counted(words, places, among, event, classes=()):
     "A group inside a population, both as places."
     inside = places[event[places]]
@@ -91,23 +89,23 @@ def _group_trials(groups, predictions):
                             classes=classes) for words, places in groups]
     return trials
 
-def _confusion(predictions, label, called, inside, outside):
-    is_so = (predictions.labels == label) & (predictions.predicted == called) if inside.errors else _NONE
-    classes = predictions.classes[label], predictions.classes[called]
-    words = f'{visible(classes[0])} is called {visible(classes[1])}'
-    return Group('confusion', words, inside, outside, is_so.nonzero()[:, 0].numpy(), classes)
-
 def _confusion_trials(predictions):
     "Each class that is called another, against the classes that are neither."
-    counts = confusion_matrix(predictions).numpy()
+    classes = predictions.classes
+    pairs = (predictions.labels * len(classes) + predictions.predicted).numpy()
+    order = pairs.argsort(kind='stable')
+    ends = np.searchsorted(pairs[order], np.arange(1, len(classes) ** 2))
+    places = np.split(order, ends)  # of each pair of classes
+    counts = np.array([*map(len, places)]).reshape(len(classes), -1)
     sizes = counts.sum(1).tolist()
     wrong = (counts.sum(0) - counts.diagonal()).tolist()
-    def rates(label, called):
-        inside = Rate(int(counts[label, called]), sizes[label])
-        others = len(predictions) - sizes[called] - inside.count
-        return inside, Rate(wrong[called] - inside.errors, others)
-    pairs = permutations(range(len(sizes)), 2)
-    return [_confusion(predictions, *pair, *rates(*pair)) for pair in pairs]
+    def trial(label, called):
+        own = places[label * len(classes) + called]
+        others = Rate(wrong[called] - len(own), len(pairs) - sizes[called] - sizes[label])
+        words = f'{visible(classes[label])} is called {visible(classes[called])}'
+        both = classes[label], classes[called]
+        return Group('confusion', words, Rate(len(own), sizes[label]), others, own, both)
+    return [trial(*pair) for pair in permutations(range(len(classes)), 2)]
 
 # %% ../nbs/510_slices.ipynb #83b3108e
 GRID = 32      # pixels at which looks are compared
