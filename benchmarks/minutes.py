@@ -12,7 +12,7 @@ import time
 from statistics import mean
 
 from fastcore.script import call_parse
-from recipe import PEER, interval, load_images
+from recipe import PEER, accuracy_cells, load_images
 from shared import RESULTS, begun_result, describe, table, words, write_result
 
 from s8lib.batches import make_train_loader
@@ -58,12 +58,10 @@ def rows_of(runs):
         groups.setdefault((run['name'], run['epochs'], run['resizing'], run['precision']), []).append(run)
     rows = []
     for (name, epochs, resizing, precision), own in groups.items():
-        values = [run['accuracy'] for run in own]
         used = mean(run['seconds'] / 60 / run['minutes'] for run in own)
         rows.append({'recipe': WHAT[name], 'epochs': str(epochs), 'smaller first': resizing,
-                     'numbers': precision, 'of the time': f'{used:.0%}', 'seeds': str(len(own)),
-                     'accuracy, mean': f'{mean(values):.2%}', '95%': interval(values),
-                     'each seed': ', '.join(f'{value:.2%}' for value in values)})
+                     'numbers': precision, 'of the time': f'{used:.0%}'}
+                    | accuracy_cells([run['accuracy'] for run in own]))
     return rows
 
 

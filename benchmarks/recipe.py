@@ -88,6 +88,12 @@ def interval(values):
     return f'± {student.ppf(.975, len(values) - 1) * stdev(values) / len(values)**.5:.2%}'
 
 
+def accuracy_cells(values):
+    "The cells of a row about the accuracies of several seeds."
+    return {'seeds': str(len(values)), 'accuracy, mean': f'{mean(values):.2%}', '95%': interval(values),
+            'each seed': ', '.join(f'{value:.2%}' for value in values)}
+
+
 def page(setting, runs):
     "The runs as a table, a row for each recipe."
     machine = setting['machine']

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from fastcore.script import call_parse
-from recipe import interval, load_images
+from recipe import accuracy_cells, load_images
 from shared import RESULTS, begun_result, describe, table, words, write_result
 from torch import nn
 
@@ -180,11 +180,9 @@ def rows_of(runs):
     for name, row in ROWS.items():
         own = [run for run in runs if run['name'] == name]
         if not own: continue
-        values = [run['accuracy'] for run in own]
         rows.append({'recipe': row.what, 'epochs': str(row.epochs), 'smaller first': row.resizing,
-                     'seconds, mean': mean(run['seconds'] for run in own), 'seeds': str(len(own)),
-                     'accuracy, mean': f'{mean(values):.2%}', '95%': interval(values),
-                     'each seed': ', '.join(f'{value:.2%}' for value in values)})
+                     'seconds, mean': mean(run['seconds'] for run in own)}
+                    | accuracy_cells([run['accuracy'] for run in own]))
     return rows
 
 
