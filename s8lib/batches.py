@@ -51,6 +51,8 @@ class _ByEpoch:
         self.batches.epoch = epoch
         self.batches.done = done
 
+_GROUP = 2**24  # bytes of a group of batches, which are read, or augmented on a GPU, at once
+
 def _resident(images, device):
     "The images on a device; those of a file are copied, others are shared with the array on the CPU."
     if isinstance(images, MAPPED): images = ImageReader(images)[np.arange(len(images))]
@@ -68,23 +70,28 @@ class ResidentBatches(_ByEpoch):
         self.batches = batches
         self.images = _resident(image_set.images, device)
         self.labels = torch.from_numpy(image_set.labels).to(device)
+        batch_bytes = batches.batch_size * math.prod(image_set.images.shape[1:])
+        self.group = max(1, _GROUP // batch_bytes) if self.images.is_cuda else 1  # batches augmented at once
 
     def __len__(self): return len(self.batches)
 
     def __iter__(self):
         draws = list(self.batches)
-        if not draws: return
-        order = torch.from_numpy(np.concatenate([draw.indices for draw in draws]))
-        order = order.to(self.images.device, non_blocking=True)
-        for draw, indices in zip(draws, order.split([len(draw.indices) for draw in draws])):
-            places = indices % len(self.images)  # a repeated image has an index of its own
-            x = self.augment(self.images[places], Draw(draw.seed, draw.epoch, indices))
-            yield x, self.labels[places]
+        for start in range(0, len(draws), self.group):
+            yield from self._batches(draws[start:start + self.group])
+
+    def _batches(self, draws):
+        "Several batches of an epoch: a GPU does not wait for the many small steps of each of them."
+        indices = torch.from_numpy(np.concatenate([draw.indices for draw in draws]))
+        indices = indices.to(self.images.device, non_blocking=True)
+        places = indices % len(self.images)  # a repeated image has an index of its own
+        x = self.augment(self.images[places], Draw(draws[0].seed, draws[0].epoch, indices))
+        sizes = [len(draw.indices) for draw in draws]
+        yield from zip(x.split(sizes), self.labels[places].split(sizes))
 
 # %% ../nbs/340_batches.ipynb #7fce9e11
 _READERS = 32         # threads that wait for the disk
 _READ_AHEAD = 2**26   # bytes of the batches that are read ahead, at least one batch
-_GROUP = 2**24        # bytes of a group of batches, which are read at once
 
 def is_resident(
     images,        # uint8 (N, H, W, C), in memory or mapped

@@ -31,16 +31,20 @@ def orthogonalize(
 ) -> torch.Tensor:           # float32 (K, rows, columns), singular values roughly between 0.7 and 1.2
     "Bring all singular values of each matrix near 1 (Newton and Schulz's iteration, on the Gram matrix)."
     if matrices.shape[1] > matrices.shape[2]: return orthogonalize(matrices.mT).mT
-    a, b, c = QUINTIC
     x = matrices.float() / (matrices.float().norm(dim=(1, 2), keepdim=True) + 1e-7)
     gram = x @ x.mT
-    identity = torch.eye(x.shape[1], device=x.device)
-    product = identity
-    for _ in range(NEWTON_SCHULZ_STEPS):
-        polynomial = torch.baddbmm(a * identity + b * gram, gram, gram, alpha=c)
-        product = polynomial @ product
-        gram = polynomial @ gram @ polynomial
+    factor = product = _polynomial(gram)
+    for _ in range(NEWTON_SCHULZ_STEPS - 1):
+        gram = factor @ gram @ factor
+        factor = _polynomial(gram)
+        product = factor @ product
     return product @ x
+
+def _polynomial(gram):
+    a, b, c = QUINTIC
+    result = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+    result.diagonal(dim1=1, dim2=2).add_(a)
+    return result
 
 # %% ../nbs/300_optimizers.ipynb #d389183f
 class Muon(torch.optim.Optimizer):
@@ -73,21 +77,47 @@ class Muon(torch.optim.Optimizer):
         torch._foreach_add_(moments, gradients)
         updates = torch._foreach_add(gradients, moments, alpha=group['momentum'])
         if group['orthogonalize']:
-            for weight in weights: weight.mul_((len(weight)**.5 / weight.norm()).nan_to_num(posinf=1))
+            _rescale(weights)
             updates = _orthogonal(updates)
         torch._foreach_add_(weights, updates, alpha=-group['lr'])
 
+def _rescale(weights):
+    "Give each bank the length of so many filters of length 1; one of zeros stays."
+    lengths = torch._foreach_norm(weights)
+    torch._foreach_div_(lengths, [len(weight)**.5 for weight in weights])
+    factors = torch.stack(lengths).reciprocal().nan_to_num(posinf=1)
+    torch._foreach_mul_(weights, [*factors])
+
 def _orthogonal(updates):
-    "The orthogonal updates of filter banks, all banks of one shape at once."
+    "The orthogonal updates of filter banks, as many banks as fit together at once."
     result = [None] * len(updates)
     places = {}
-    for place, update in enumerate(updates): places.setdefault(update.shape, []).append(place)
-    for shape, same_shape in places.items():
-        stacked = torch.stack([updates[place].flatten(1) for place in same_shape])
-        scale = max(1, stacked.shape[1] / stacked.shape[2])**.5  # tall matrices keep their length too
-        for place, update in zip(same_shape, orthogonalize(stacked)):
-            result[place] = (scale * update).view(shape)
+    for place, update in enumerate(updates): places.setdefault(_company(update), []).append(place)
+    for own in places.values():
+        for place, update in zip(own, _orthogonal_together([updates[place] for place in own])):
+            result[place] = update
     return result
+
+def _sides(update): return len(update), update[0].numel()
+
+def _company(update): return _rows(update) if update.is_cuda else _sides(update)
+
+def _rows(update): return -(-min(_sides(update)) // 8) * 8
+
+def _orthogonal_together(updates):
+    "The same for banks of about one shorter side; zeros fill up both sides, and change nothing."
+    sides = [_sides(update) for update in updates]
+    stacked = updates[0].new_zeros(len(updates), _rows(updates[0]), max(map(max, sides)))
+    for matrix, update in zip(stacked, updates): _part(matrix, update).copy_(update)
+    parts = [_part(matrix, update) for matrix, update in zip(orthogonalize(stacked), updates)]
+    scales = [max(1, rows / columns)**.5 for rows, columns in sides]  # tall matrices keep their length too
+    return torch._foreach_mul(parts, scales)
+
+def _part(matrix, update):
+    "The part of a matrix, with more rows than columns on its side, that a bank takes, in the bank's shape."
+    rows, columns = _sides(update)
+    part = matrix[:columns, :rows].mT if rows > columns else matrix[:rows, :columns]
+    return part.unflatten(1, update.shape[1:])
 
 # %% ../nbs/300_optimizers.ipynb #9024f72e
 class MuonWarning(UserWarning):
