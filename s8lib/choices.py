@@ -117,7 +117,7 @@ class Options:
     workers: int = 0               # processes that prepare batches, for executor='albumentations'
     device: str = 'auto'           # where it is computed: 'auto', 'cuda', 'cuda:1' and so on, 'mps' or 'cpu'
     precision: str = None          # to compute with: 'auto', 'fastest', 'float32', 'bfloat16' or 'float16'
-    compile: str = 'auto'          # torch.compile, slow before the first step: 'auto', 'yes' or 'no'
+    compile: str = 'auto'          # 'yes': torch.compile, slow to begin; 'auto': a GPU replays steps; 'no'
     processes: int = 1             # on this machine, one for each GPU; under torchrun leave it at 1
     batch_norm: str = 'synchronised'  # statistics of several processes: 'synchronised', or by 'process'
     runs_dir: str = 'runs'         # where the run's folder is made

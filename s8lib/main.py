@@ -23,7 +23,7 @@ from .batches import make_train_loader
 from .browsing import browse
 from .checkpoints import check_space
 from .comparison import compare_runs
-from .compute import Compute, pick_compile, pick_compute, seed_everything
+from .compute import Compute, pick_compute, seed_everything
 from .core import OptionError, S8Error, choose
 from .data import ImageSet
 from .datasets import DATASETS, take_inventory
@@ -140,11 +140,6 @@ def _planned(options, train_set, compute, tests):
     epochs, resizing = world.share_text(text, compute.device).split(' ', 1)
     return replace(options, minutes=None, epochs=int(epochs), resizing=resizing), cost
 
-def _with_compiler(compute, options, num_images):
-    "What the training runs on, compiled where that is asked for or worth its time."
-    compiled = pick_compile(compute.device, options.compile, options.epochs * num_images)
-    return replace(compute, compiled=compiled)
-
 def _train_here(options, compute, start, launch, announce):
     "This process's part of a run; None in all processes but the first."
     train_set, valid_set, test_set = _load_in_turn(options, compute)
@@ -152,7 +147,6 @@ def _train_here(options, compute, start, launch, announce):
     tests = dict(test=test_set) if valid_set is None else dict(test=test_set, valid=valid_set)
     tests = Seldom(tests, options.test_every)
     options, cost = _planned(options.filled(train_set.image_size), train_set, compute, tests)
-    compute = _with_compiler(compute, options, len(train_set))
     with interruptible():
         trainer, loader, recorder = _make_parts(options, train_set, compute, start)
         options = replace(options, batch_size=loader.batches.batch_size)
@@ -238,7 +232,7 @@ def _restarted(options, given, world, launch, device):
 # %% ../nbs/700_main.ipynb #49927f4a
 def _train_in_world(options, start, given, other_versions, announce):
     "A run in this process, which may be one of several that torchrun started."
-    compute = pick_compute(options.device, options.precision, options.batch_norm)
+    compute = pick_compute(options.device, options.precision, options.batch_norm, options.compile)
     launch = _launch()
     with join_world(compute.device) as world:
         if start is None: start, options = _restarted(options, given, world, launch, compute.device)

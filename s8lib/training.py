@@ -32,6 +32,7 @@ from .losses import (ACCURACY, CrossEntropy, balanced_weights, batch_tensor, che
 from .optimizers import frozen_modules, make_optimizer, make_schedule, training_mode
 from .options import Options
 from .predictions import Predictions, predict
+from .replay import ReplayedNetwork, can_replay
 
 # %% ../nbs/370_training.ipynb #88c761fd
 class DivergedError(S8Error, RuntimeError):
@@ -208,7 +209,14 @@ class Trainer:
         self.last_answers = None  # logits and labels of this process's last batch, for who watches
         network = distribute(model, self.compute.world, self.compute.batch_norm)
         self.frozen = frozen_modules(network) if model.training else []  # stay in evaluation mode
-        self.network = compile_network(network) if self.compute.compiled else network
+        self.network = self._prepared(network)
+
+    def _prepared(self, network):
+        "The network, compiled or replayed where that is asked for and possible."
+        compute = self.compute
+        if compute.compiled: return compile_network(network)
+        is_alone = compute.world.size == 1
+        return ReplayedNetwork(network) if compute.replayed and is_alone and can_replay(network) else network
 
     def _on_device(self, tensor, **layout):
         return tensor.to(self.compute.device, non_blocking=self.compute.device.type == 'cuda', **layout)
