@@ -1,28 +1,32 @@
 """Measure what each part of the training recipe is worth, one after the other, each with several seeds.
 
     python benchmarks/recipe.py --data-dir FOLDER                             # FOLDER/{train,test}/<class>/*
-    python benchmarks/recipe.py --data-dir FOLDER --width 64 --num-images 0   # the whole network, for a GPU
+    python benchmarks/recipe.py --data-dir FOLDER --width 64 --num-images 0 --rows published --processes 4
 
+The second command is for a GPU: the whole network, several runs at the same time.
 By default a narrow network is trained on a part of the images. Each finished run is kept in the result file,
 and a run that is there is not repeated, so the command can be stopped and started again. The accuracy is that
 of the last epoch, on the test images, which choose nothing; with --valid, on as many images held out of the
 training images.
 """
-import time
-from dataclasses import replace
+from collections import Counter
+from functools import cache
 from statistics import mean, stdev
 
+import torch
 from fastcore.script import call_parse
 from scipy.stats import t as student
-from shared import RESULTS, begun_result, describe, read_result, write_result
+from shared import RESULTS, begun_result, describe, done_by, read_result, write_result
+from torch.utils.flop_counter import FlopCounterMode
 
 from s8lib.batches import make_train_loader
-from s8lib.compute import pick_compile, pick_compute, seed_everything
+from s8lib.compute import pick_compute, seed_everything
 from s8lib.data import stratified_split
 from s8lib.datasets import load_dataset
 from s8lib.fitting import fit
 from s8lib.options import RECIPES, Options, make_model
 from s8lib.predictions import MirrorAveraged
+from s8lib.resizing import sides_of_epochs
 from s8lib.training import Trainer, make_trainer
 
 PLAIN = dict(recipe='assignment', optimizer='sgd', learning_rate=.01, schedule='constant')
@@ -56,10 +60,17 @@ ROWS = dict(
         '… without CutOut': SMALLER | dict(cutout=0),
         '… without CutOut, and a padding of 2': SMALLER | dict(cutout=0, padding=2)},
     peer={'the 26-epoch recipe': PEER},
+    # of the whole network; each with its own epochs
+    published={
+        '`fast`, 24 epochs': dict(recipe='fast', epochs=24, batch_size=None),
+        '`muon`, 20 epochs': dict(recipe='muon', epochs=20, batch_size=None),
+        'the 26-epoch recipe': PEER},
+    longer={'`muon`, 40 epochs': dict(recipe='muon', epochs=40, batch_size=None)},
     # for few images, where batches of 500 leave the recipe too few steps
     peer64={'the 26-epoch recipe in batches of 64, rate 0.05': PEER | dict(learning_rate=.05, batch_size=64)})
 
 
+@cache
 def load_images(data_dir, num_images, valid):
     "The images that are trained on, and those that are tested."
     train_set, _, test_set = load_dataset('folder' if data_dir else 'shapes', data_dir)
@@ -71,14 +82,12 @@ def load_images(data_dir, num_images, valid):
 
 def accuracies(options, train_set, test_set):
     "Train, and test at the end: plain, and averaged with the mirror images."
-    compute = pick_compute()
-    compute = replace(compute, compiled=pick_compile(compute.device, 'auto', options.epochs * len(train_set)))
+    compute = pick_compute(options.device, options.precision)
     loader = make_train_loader(train_set, options, compute)
     seed_everything(options.seed)
     trainer = make_trainer(make_model(options, train_set), options, compute, options.epochs * len(loader))
     fit(trainer, loader, {}, options.epochs)
-    uncompiled = replace(compute, compiled=False)
-    mirrored = Trainer(MirrorAveraged(trainer.model), trainer.optimizer, compute=uncompiled)
+    mirrored = Trainer(MirrorAveraged(trainer.model), trainer.optimizer, compute=compute)
     return trainer.test(test_set).accuracy, mirrored.test(test_set).accuracy
 
 
@@ -100,26 +109,43 @@ def page(setting, runs):
     names = [name for rows in ROWS.values() for name in rows]
     runs = sorted(runs, key=lambda run: (names.index(run['name']), run['seed']))
     lines = [f"ResNet-18 of width {setting['width']}, {setting['data']}: "
-             f"{setting['train_images']:,} training images, {setting['epochs']} epochs, "
-             f"batch {setting['batch_size']}; accuracy on {setting['tested_on']}; "
+             f"{setting['train_images']:,} training images, {setting['epochs']} epochs in batches of "
+             f"{setting['batch_size']} where a row says no others; accuracy on {setting['tested_on']}; "
              f"{machine.get('gpu', machine['processor'])}, torch {machine['torch']}.", '',
-             '| trained with | accuracy, mean | 95% interval | each seed | averaged with the mirror image |',
-             '|---|---|---|---|---|']
+             '| trained with | 10¹⁵ operations | accuracy, mean | 95% interval | each seed '
+             '| averaged with the mirror image |', '|---|---|---|---|---|---|']
     for name in dict.fromkeys(run['name'] for run in runs):
         values = [run['accuracy'] for run in runs if run['name'] == name]
         mirrored = [run['mirror_averaged'] for run in runs if run['name'] == name]
         seeds = ', '.join(f'{value:.2%}' for value in values)
-        half = interval(values)
-        lines.append(f'| {name} | {mean(values):.2%} | {half} | {seeds} | {mean(mirrored):.2%} |')
+        work = next((f"{run['peta_operations']:.2f}" for run in runs
+                     if run['name'] == name and 'peta_operations' in run), '')
+        lines.append(f'| {name} | {work} | {mean(values):.2%} | {interval(values)} | {seeds} '
+                     f'| {mean(mirrored):.2%} |')
     return '\n'.join(lines)
 
 
-def measure(options, train_set, test_set):
-    "A run for the result file."
-    start = time.perf_counter()
+def operations(model, side):
+    "Of forward and backward pass, for one image."
+    with FlopCounterMode(display=False) as counter:
+        model(torch.zeros(2, 3, side, side, device='meta')).sum().backward()
+    return counter.get_total_flops() / 2
+
+
+def peta_operations(options, train_set):
+    "Of a whole training, without those of the optimizer."
+    model = make_model(options, train_set).to('meta')
+    sides = Counter(sides_of_epochs(options.resizing, options.epochs, train_set.image_size))
+    return len(train_set) * sum(epochs * operations(model, side) for side, epochs in sides.items()) / 1e15
+
+
+def measure(label, given, seed, images):
+    "A run for the result file, of the recipe and the images that are said."
+    train_set, test_set = load_images(*images)
+    options = Options(**given, seed=seed).filled(train_set.image_size)
     accuracy, mirror_averaged = accuracies(options, train_set, test_set)
-    seconds = round(time.perf_counter() - start)
-    return dict(accuracy=accuracy, mirror_averaged=mirror_averaged, seconds=seconds)
+    return dict(name=label, seed=seed, accuracy=accuracy, mirror_averaged=mirror_averaged,
+                peta_operations=round(peta_operations(options, train_set), 3))
 
 
 @call_parse
@@ -132,26 +158,28 @@ def main(
     batch_size: int = 64,  # images in a batch
     seeds: int = 3,  # runs of each row
     first_seed: int = 0,  # of them, so that several commands can share the work
-    rows: str = 'ladder',  # of 'ladder', 'without', 'short', 'peer', 'peer64'; several with a comma between
+    rows: str = 'ladder',  # names in `ROWS`; several with a comma between
+    processes: int = 1,  # runs at the same time
     valid: bool = False,  # measure on as many images, held out of the training images
     name: str = None,  # of the result files; by default recipe-width-N
     out: str = RESULTS,  # folder of the result files
 ):
     "Measure what each part of the training recipe is worth."
     name = name or f'recipe-width-{width}'
-    train_set, test_set = load_images(data_dir, num_images, valid)
+    images = data_dir, num_images, valid
+    train_set, test_set = load_images(*images)
     setting = dict(data=data_name or ('images of a folder' if data_dir else 'shapes'), width=width,
                    train_images=len(train_set), epochs=epochs, batch_size=batch_size,
                    tested_on=f'{len(test_set):,} {"held-out training" if valid else "test"} images',
                    machine=describe(pick_compute().device))
     result = begun_result(name, setting, out)
     recipes = {label: given for group in rows.split(',') for label, given in ROWS[group].items()}
-    for seed in range(first_seed, first_seed + seeds):
-        for label, given in recipes.items():
-            if any((run['name'], run['seed']) == (label, seed) for run in result['runs']): continue
-            given = dict(epochs=epochs, batch_size=batch_size) | given
-            options = Options(**given, width=width, seed=seed).filled()
-            run = dict(name=label, seed=seed) | measure(options, train_set, test_set)
-            print(f"{run['accuracy']:7.2%}  {run['mirror_averaged']:7.2%}  seed {seed}  {label}", flush=True)
-            result['runs'] = (read_result(name, out) or result)['runs'] + [run]
-            write_result(name, result, page(setting, result['runs']), out)
+    made = {(run['name'], run['seed']) for run in result['runs']}
+    defaults = dict(epochs=epochs, batch_size=batch_size, width=width)
+    jobs = [(label, defaults | given, seed, images) for seed in range(first_seed, first_seed + seeds)
+            for label, given in recipes.items() if (label, seed) not in made]
+    for run in done_by(processes, measure, jobs):
+        both = f"{run['accuracy']:7.2%}  {run['mirror_averaged']:7.2%}"
+        print(f"{both}  seed {run['seed']}  {run['name']}", flush=True)
+        result['runs'] = (read_result(name, out) or result)['runs'] + [run]
+        write_result(name, result, page(setting, result['runs']), out)

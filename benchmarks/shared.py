@@ -3,9 +3,11 @@
 A benchmark is one command: the parameters of its `main`, under `@call_parse`, are the options.
 """
 import json
+import multiprocessing
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -118,6 +120,17 @@ def begun_result(
     if result['setting'] | dict(machine=None) != setting | dict(machine=None):
         raise SystemExit(f'{name} holds runs of another setting; take another --name')
     return result | dict(setting=setting)
+
+
+def done_by(
+    processes: int,  # at the same time; with 1 all is done in this one
+    run: Callable,  # of a module, with the arguments of a job
+    jobs: list[tuple],  # arguments of each call
+) -> Iterator:  # of results, as they come
+    "Do jobs of which each takes its time, one after the other or several at a time."
+    if processes == 1: return (run(*job) for job in jobs)
+    pool = ProcessPoolExecutor(processes, multiprocessing.get_context('spawn'))
+    return (future.result() for future in as_completed([pool.submit(run, *job) for job in jobs]))
 
 
 def interval(

@@ -1,12 +1,14 @@
 """What other ways to save work would bring to the recipe `fast`, each in about the same time.
 
     python benchmarks/shortcuts.py --data-dir FOLDER --data-name 'CIFAR-10, as JPEG'  # FOLDER/train/<class>/*
+    python benchmarks/shortcuts.py --data-dir FOLDER --width 64 --seeds 3 --processes 4  # on a GPU
 
-A row is the recipe with other sizes of images, or with something that the library does not do: it leaves
-out images that are learned already, stops to train the first layers, averages weights, or begins with another
-first convolution. Its epochs are set by what they cost, and the seconds of its steps are told beside it, so
-nothing else may run. The accuracy is that of the last epoch, plain, on a tenth of the training images that is
-held out. Each finished run is kept in the result file and not repeated.
+A row is the recipe with another option or other sizes of images, or with something that the library does not
+do: it leaves out images that are learned already, stops to train the first layers, averages weights, or
+begins with another first convolution. Its epochs are set by what they cost on a processor. The seconds of its
+steps are told beside it, so nothing else may run; with several processes on a GPU they are not told. The
+accuracy is that of the last epoch, plain, on a tenth of the training images that is held out. Each finished
+run is kept in the result file and not repeated.
 """
 import time
 from collections.abc import Callable
@@ -17,7 +19,7 @@ import numpy as np
 import torch
 from fastcore.script import call_parse
 from recipe import accuracy_cells, load_images
-from shared import RESULTS, begun_result, describe, table, words, write_result
+from shared import RESULTS, begun_result, describe, done_by, table, words, write_result
 from torch import nn
 
 from s8lib.batches import make_train_loader
@@ -131,18 +133,27 @@ class Row(NamedTuple):
     resizing: str
     shortcut: Callable = lambda *_: None  # (trainer, loader, epochs) -> a listener or None
     batches: type = EpochBatches
+    options: dict = {}  # that differ from the recipe
 
 
+HALF = 8, '4x16,2x24'
 ROWS = dict(
-    fast=Row('`fast`: a half at 16 pixels, a quarter at 24', 8, '4x16,2x24'),
+    fast=Row('`fast`: a half at 16 pixels, a quarter at 24', *HALF),
+    slow=Row('a peak rate of 0.05', *HALF, options=dict(learning_rate=.05)),
+    quick=Row('a peak rate of 0.2', *HALF, options=dict(learning_rate=.2)),
+    large=Row('batches of 1% of the images', *HALF, options=dict(batch_size=450)),
+    hole=Row('CutOut of 8', *HALF, options=dict(cutout=8)),
+    smooth=Row('no label smoothing', *HALF, options=dict(label_smoothing=0.)),
+    flip=Row('a flip at random', *HALF, options=dict(flip='random')),
+    sgd=Row('Nesterov SGD to a rate of 0.1', *HALF, options=dict(optimizer='sgd', learning_rate=.1)),
     whole=Row('whole images only', 5, 'none'),
     middle=Row('two thirds at 24 pixels', 6, '4x24'),
     late=Row('fewer small ones', 7, '2x16,2x24'),
     small=Row('more small ones', 9, '6x16,1x24'),
     skip=Row('easy images left out', 11, '5x16,3x24', Skipping, FewerBatches),
-    freeze=Row('stem and first stage kept in the last two epochs', 8, '4x16,2x24', freezing),
-    average=Row('weights averaged in the last epoch', 8, '4x16,2x24', averaging),
-    whiten=Row('a first convolution that whitens', 8, '4x16,2x24', whitening))
+    freeze=Row('stem and first stage kept in the last two epochs', *HALF, freezing),
+    average=Row('weights averaged in the last epoch', *HALF, averaging),
+    whiten=Row('a first convolution that whitens', *HALF, whitening))
 
 
 def steps_of(loader, epochs):
@@ -154,10 +165,17 @@ def steps_of(loader, epochs):
     return steps
 
 
-def trained(row, options, train_set, test_set):
+def split_images(data_dir, num_images):
+    "The images that are trained on, and those that are held out of them."
+    return stratified_split(load_images(data_dir, num_images, valid=False)[0], .1)
+
+
+def trained(name, width, seed, images):
     "What came of a row."
-    options = options | dict(epochs=row.epochs, resizing=row.resizing)
-    options = Options(**options).filled(train_set.image_size)
+    row = ROWS[name]
+    train_set, test_set = split_images(*images)
+    options = dict(recipe='fast', width=width, seed=seed, epochs=row.epochs, resizing=row.resizing)
+    options = Options(**options | row.options).filled(train_set.image_size)
     compute = pick_compute(options.device, options.precision)
     seed_everything(options.seed)
     loader = make_train_loader(train_set, options, compute)
@@ -171,7 +189,8 @@ def trained(row, options, train_set, test_set):
     seconds = round(time.perf_counter() - start)
     if isinstance(listener, AveragedWeights):
         trainer = Trainer(listener.network(loader), trainer.optimizer, compute=compute)
-    return dict(accuracy=trainer.test(test_set).accuracy, seconds=seconds, steps=steps)
+    accuracy = trainer.test(test_set).accuracy
+    return dict(name=name, seed=seed, accuracy=accuracy, seconds=seconds, steps=steps)
 
 
 def rows_of(runs):
@@ -180,8 +199,9 @@ def rows_of(runs):
     for name, row in ROWS.items():
         own = [run for run in runs if run['name'] == name]
         if not own: continue
-        rows.append({'recipe': row.what, 'epochs': str(row.epochs), 'smaller first': row.resizing,
-                     'seconds, mean': mean(run['seconds'] for run in own)}
+        is_timed = all('seconds' in run for run in own)
+        times = {'seconds, mean': mean(run['seconds'] for run in own)} if is_timed else {}
+        rows.append({'recipe': row.what, 'epochs': str(row.epochs), 'smaller first': row.resizing} | times
                     | accuracy_cells([run['accuracy'] for run in own]))
     return rows
 
@@ -194,23 +214,23 @@ def main(
     width: int = 16,  # channels of the stem; 64 is the published network
     num_images: int = 0,  # of the training images; 0 for all
     seeds: int = 1,  # runs of each row
-    first_seed: int = 0,  # of them, so that several commands can share the work
+    processes: int = 1,  # runs at the same time, on a GPU
     name: str = None,  # of the result files; by default shortcuts-width-N
     out: str = RESULTS,  # folder of the result files
 ):
     "Measure what other ways to save work would bring."
     name = name or f'shortcuts-width-{width}'
-    train_set, _ = load_images(data_dir, num_images, valid=False)
-    train_set, test_set = stratified_split(train_set, .1)
+    images = data_dir, num_images
+    train_set, test_set = split_images(*images)
     setting = dict(data=data_name or ('images of a folder' if data_dir else 'shapes'), width=width,
                    train_images=len(train_set), tested_on=f'{len(test_set):,} held-out training images')
     setting['machine'] = describe(pick_compute().device)
     result = begun_result(name, setting, out)
-    for seed in range(first_seed, first_seed + seeds):
-        for row in rows.split(','):
-            if any((run['name'], run['seed']) == (row, seed) for run in result['runs']): continue
-            options = dict(recipe='fast', width=width, seed=seed)
-            run = dict(name=row, seed=seed) | trained(ROWS[row], options, train_set, test_set)
-            print(words(run), flush=True)
-            result['runs'].append(run)
-            write_result(name, result, [words(result['setting']), table(rows_of(result['runs']))], out)
+    made = {(run['name'], run['seed']) for run in result['runs']}
+    jobs = [(row, width, seed, images) for seed in range(seeds) for row in rows.split(',')
+            if (row, seed) not in made]
+    for run in done_by(processes, trained, jobs):
+        if processes > 1: del run['seconds']
+        print(words(run), flush=True)
+        result['runs'].append(run)
+        write_result(name, result, [words(result['setting']), table(rows_of(result['runs']))], out)

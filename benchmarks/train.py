@@ -31,7 +31,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from s8lib.batches import EpochBatches, make_train_loader
-from s8lib.compute import Compute, pick_compile, pick_compute, seed_everything
+from s8lib.compute import Compute, pick_compute, seed_everything
 from s8lib.data import ImageSet
 from s8lib.options import Options, load_splits, make_model
 from s8lib.fitting import fit
@@ -68,15 +68,15 @@ train('folder', progress=False, **json.loads(sys.argv[1]))
 
 TRAINED = """ResNet-18 of s8lib, convolution weights in the channels-last layout; SGD with Nesterov momentum
 0.9 and weight decay 5e-4; pad 4 and crop, CutOut 16x16. The workers are the loader processes of PyTorch,
-Lightning and fastai; s8lib has none. With compile True the bare step and s8lib run through `torch.compile`,
+Lightning and fastai; s8lib has none. With compile yes the bare step and s8lib run through `torch.compile`,
 the others do not; compiling, without a cache, is in the warm-up of the bare step, and s8lib finds it
-compiled."""
+compiled. With compile auto s8lib replays its steps on a GPU, and the others run as they are."""
 EPOCHS = """A round is one epoch of all images for each, in turn, each round starting with another one;
 median, slowest and fastest of the rounds after one for warm-up. The time runs from the call that trains an
 epoch to its return (on a GPU: until it is idle): with starting the loader and its workers, without testing,
 and without building network, optimizer and dataset. Everybody makes the same number of optimizer steps in the
 same number format."""
-RUN = """Making the loader and `fit` of a new network (with compile True: compiling included), with a test on
+RUN = """Making the loader and `fit` of a new network (with compile yes: compiling included), with a test on
 the test images after each epoch, against as many epochs of bare steps without a test."""
 START = f"""From starting Python to the first step of `train('folder', ...)` on the same images and device,
 width 64, not compiled, images decoded before and read from the cache: imports, data, statistics, network, run
@@ -419,8 +419,7 @@ def load_job(options, num_images):
     "Data, device and number format as the options say; images are repeated when there are fewer."
     def repeat(image_set, count): return image_set.subset(np.arange(count) % len(image_set))
     train_set, _, test_set = load_splits(options)
-    compute = pick_compute(options.device, options.precision)
-    compute = replace(compute, compiled=pick_compile(compute.device, options.compile))
+    compute = pick_compute(options.device, options.precision, compile=options.compile)
     return Job(repeat(train_set, num_images), repeat(test_set, num_images // 5), options.filled(), compute)
 
 
@@ -432,7 +431,7 @@ def describe_job(job, rounds):
             'image': 'x'.join(map(str, job.train_set.images.shape[1:])),
             'data': 'a folder' if options.data_dir else 'drawn shapes', 'batch': options.batch_size,
             'precision': job.compute.describe()['precision'], 'workers': options.workers,
-            'compile': job.compute.compiled, 'rounds': rounds,
+            'compile': options.compile, 'rounds': rounds,
             'machine': describe(job.compute.device, 'pytorch-lightning', 'fastai')}
 
 
@@ -447,7 +446,7 @@ def main(
     rounds: int = 5,  # after one for warm-up
     workers: int = None,  # loader processes of the others; by default up to 8 on a GPU, else 0
     epochs: int = None,  # of a whole run with tests; by default 20 on a GPU, else none
-    compile: bool = False,  # torch.compile for the bare step and s8lib
+    compile: str = 'auto',  # as the option of s8lib; 'yes' compiles the bare step too
     out: str = RESULTS,  # folder of the result files
 ):
     "Training speed of one ResNet-18 beside plain PyTorch, Lightning and fastai, and the start of a run."
@@ -456,7 +455,7 @@ def main(
     if workers is None: workers = min(8, os.cpu_count()) if gpu else 0
     if epochs is None: epochs = 20 if gpu else 0
     options = Options('folder' if data_dir else 'shapes', data_dir=data_dir, batch_size=batch, width=width,
-                      workers=workers, device=device, precision=precision, compile='yes' if compile else 'no',
+                      workers=workers, device=device, precision=precision, compile=compile,
                       **TRAINING)
     job = load_job(options, images or (50_000 if gpu else 640))
     setting = describe_job(job, rounds)
