@@ -111,7 +111,8 @@ def page(setting, runs):
     lines = [f"ResNet-18 of width {setting['width']}, {setting['data']}: "
              f"{setting['train_images']:,} training images, {setting['epochs']} epochs in batches of "
              f"{setting['batch_size']} where a row says no others; accuracy on {setting['tested_on']}; "
-             f"{machine.get('gpu', machine['processor'])}, torch {machine['torch']}.", '',
+             f"{machine.get('gpu', machine['processor'])}, torch {machine['torch']}. {setting.get('note', '')}",
+             '',
              '| trained with | 10¹⁵ operations | accuracy, mean | 95% interval | each seed '
              '| averaged with the mirror image |', '|---|---|---|---|---|---|']
     for name in dict.fromkeys(run['name'] for run in runs):
@@ -161,6 +162,7 @@ def main(
     rows: str = 'ladder',  # names in `ROWS`; several with a comma between
     processes: int = 1,  # runs at the same time
     valid: bool = False,  # measure on as many images, held out of the training images
+    note: str = None,  # what else a reader has to know
     name: str = None,  # of the result files; by default recipe-width-N
     out: str = RESULTS,  # folder of the result files
 ):
@@ -172,6 +174,7 @@ def main(
                    train_images=len(train_set), epochs=epochs, batch_size=batch_size,
                    tested_on=f'{len(test_set):,} {"held-out training" if valid else "test"} images',
                    machine=describe(pick_compute().device))
+    if note: setting['note'] = note
     result = begun_result(name, setting, out)
     recipes = {label: given for group in rows.split(',') for label, given in ROWS[group].items()}
     made = {(run['name'], run['seed']) for run in result['runs']}
