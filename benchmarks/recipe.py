@@ -111,8 +111,8 @@ def page(setting, runs):
     lines = [f"ResNet-18 of width {setting['width']}, {setting['data']}: "
              f"{setting['train_images']:,} training images, {setting['epochs']} epochs in batches of "
              f"{setting['batch_size']} where a row says no others; accuracy on {setting['tested_on']}; "
-             f"{machine.get('gpu', machine['processor'])}, torch {machine['torch']}. {setting.get('note', '')}",
-             '',
+             f"{machine.get('gpu', machine['processor'])}, torch {machine['torch']}. "
+             f"{setting.get('note', '')}", '',
              '| trained with | 10¹⁵ operations | accuracy, mean | 95% interval | each seed '
              '| averaged with the mirror image |', '|---|---|---|---|---|---|']
     for name in dict.fromkeys(run['name'] for run in runs):
