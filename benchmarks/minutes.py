@@ -12,15 +12,12 @@ import time
 from statistics import mean
 
 from fastcore.script import call_parse
-from recipe import PEER, accuracy_cells, load_images
+from recipe import PEER, accuracy_cells, fitted, load_images
 from shared import RESULTS, begun_result, describe, table, words, write_result
 
-from s8lib.batches import make_train_loader
-from s8lib.compute import pick_compute, seed_everything
-from s8lib.fitting import fit
-from s8lib.options import Options, make_model
+from s8lib.compute import pick_compute
+from s8lib.options import Options
 from s8lib.planning import plan_minutes
-from s8lib.training import make_trainer
 
 ROWS = dict(
     fast=dict(recipe='fast'),
@@ -41,11 +38,7 @@ def trained(options, train_set, test_set):
     start = time.perf_counter()
     plan, _ = plan_minutes(options, train_set, compute, len(test_set))
     laid_out = time.perf_counter() - start
-    seed_everything(plan.seed)
-    loader = make_train_loader(train_set, plan, compute)
-    trainer = make_trainer(make_model(plan, train_set), plan, compute, plan.epochs * len(loader))
-    fit(trainer, loader, {}, plan.epochs)
-    accuracy = trainer.test(test_set).accuracy
+    accuracy = fitted(plan, train_set, compute).test(test_set).accuracy
     return dict(
         accuracy=accuracy, seconds=round(time.perf_counter() - start), plan_seconds=round(laid_out, 1),
         epochs=plan.epochs, resizing=plan.resizing, precision=str(compute.dtype).removeprefix('torch.'))

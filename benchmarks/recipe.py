@@ -25,8 +25,10 @@ from s8lib.data import stratified_split
 from s8lib.datasets import load_dataset
 from s8lib.fitting import fit
 from s8lib.options import RECIPES, Options, make_model
+from s8lib.order import shown_shares
 from s8lib.predictions import MirrorAveraged
 from s8lib.resizing import sides_of_epochs
+from s8lib.skipping import skipping_of
 from s8lib.training import Trainer, make_trainer
 
 PLAIN = dict(recipe='assignment', optimizer='sgd', learning_rate=.01, schedule='constant')
@@ -80,13 +82,20 @@ def load_images(data_dir, num_images, valid):
     return train_set, test_set
 
 
+def fitted(options, train_set, compute):
+    "The trainer of a training without a test that is over."
+    loader = make_train_loader(train_set, options, compute)
+    seed_everything(options.seed)
+    steps = loader.batches.total_steps(options.epochs)
+    trainer = make_trainer(make_model(options, train_set), options, compute, steps)
+    fit(trainer, loader, {}, options.epochs, skipping_of(trainer, loader))
+    return trainer
+
+
 def accuracies(options, train_set, test_set):
     "Train, and test at the end: plain, and averaged with the mirror images."
     compute = pick_compute(options.device, options.precision)
-    loader = make_train_loader(train_set, options, compute)
-    seed_everything(options.seed)
-    trainer = make_trainer(make_model(options, train_set), options, compute, options.epochs * len(loader))
-    fit(trainer, loader, {}, options.epochs)
+    trainer = fitted(options, train_set, compute)
     mirrored = Trainer(MirrorAveraged(trainer.model), trainer.optimizer, compute=compute)
     return trainer.test(test_set).accuracy, mirrored.test(test_set).accuracy
 
@@ -136,8 +145,10 @@ def operations(model, side):
 def peta_operations(options, train_set):
     "Of a whole training, without those of the optimizer."
     model = make_model(options, train_set).to('meta')
-    sides = Counter(sides_of_epochs(options.resizing, options.epochs, train_set.image_size))
-    return len(train_set) * sum(epochs * operations(model, side) for side, epochs in sides.items()) / 1e15
+    epochs = Counter()  # by side of the images
+    sides = sides_of_epochs(options.resizing, options.epochs, train_set.image_size)
+    for side, share in zip(sides, shown_shares(options.skip_easy, options.epochs)): epochs[side] += share
+    return len(train_set) * sum(number * operations(model, side) for side, number in epochs.items()) / 1e15
 
 
 def measure(label, given, seed, images):

@@ -26,7 +26,7 @@ from .compute import Compute
 from .core import OptionError, S8Error
 from .data import MAPPED, ImageSet
 from .options import Options
-from .order import EpochBatches, batch_size_for
+from .order import EpochBatches, batch_size_for, shown_shares
 from .processes import how_it_ended, is_stopped
 from .reading import SHARE, ImageReader, OrderedCopy, copy_pays, fits_memory, in_order, memory_limit
 from .resizing import check_stages, side_of_epoch, work_of_epochs
@@ -42,6 +42,11 @@ class _ByEpoch:
     def sizes(self) -> list:
         "Images of each batch of the whole epoch, of all processes together."
         return self.batches.sizes
+
+    @property
+    def shown(self) -> tuple:
+        "Share of the images that each epoch shows; empty where all are shown."
+        return self.batches.shown
 
     def set_epoch(self,
         epoch: int,     # 0, 1, …
@@ -292,7 +297,8 @@ def _loader(train_set, options, compute):
     batch_size = options.batch_size or batch_size_for(
         len(train_set), compute.world.size, BATCH_SHARES[options.recipe])
     labels = train_set.labels if options.sampler == 'balanced' else None
-    batches = EpochBatches(len(train_set), batch_size, options.seed, compute.world, labels)
+    shown = shown_shares(options.skip_easy, options.epochs or 0) if options.skip_easy else ()
+    batches = EpochBatches(len(train_set), batch_size, options.seed, compute.world, labels, shown)
     on_gpu = compute.device.type == 'cuda'
     augment = _resized(_augment(options, train_set), options, train_set)
     if options.executor != 'batched':

@@ -24,15 +24,15 @@ RECIPES = dict(
     assignment=dict(
         epochs=20, batch_size=64, optimizer='sgd', learning_rate=.05, weight_decay=5e-4, schedule='one-cycle',
         label_smoothing=0., padding=4, padding_mode='constant', flip='none', cutout=16, resizing='none',
-        test_every=1, precision='auto'),
+        skip_easy=0., test_every=1, precision='auto'),
     muon=dict(
         epochs=20, batch_size=None, optimizer='muon', learning_rate=.1, weight_decay=5e-4,
         schedule='triangle', label_smoothing=.1, padding=4, padding_mode='constant', flip='alternating',
-        cutout=8, resizing='none', test_every=1, precision='auto'),
+        cutout=8, resizing='none', skip_easy=0., test_every=1, precision='auto'),
     fast=dict(
         epochs=16, batch_size=None, optimizer='muon', learning_rate=.1, weight_decay=5e-4,
         schedule='triangle', label_smoothing=.1, padding=2, padding_mode='constant', flip='alternating',
-        cutout=0, resizing='progressive', test_every=4, precision='fastest'))
+        cutout=0, resizing='progressive', skip_easy=.3, test_every=4, precision='fastest'))
 BATCH_SHARES = dict(muon=.01, fast=.005)  # of the images, where a recipe names no batch size
 DEFAULT_RECIPES = dict(shapes='assignment', cifar10='muon', folder='muon')
 RECIPE_SIZE = 32             # side of the images that the recipes were tried on
@@ -106,6 +106,7 @@ class Options:
     label_smoothing: float = None  # share of the target spread over all classes
     class_weights: str = 'none'    # 'balanced': an image of a rare class counts more in the loss
     sampler: str = 'shuffled'      # 'balanced': each class is drawn equally often in an epoch
+    skip_easy: float = None        # share of the images left out of an epoch, among those that were easy
     seed: int = 0                  # of weights, order and augmentation
     padding: int = None            # random crop: pixels added on each side first; 0 for none; default by size
     padding_mode: str = None       # these pixels are black ('constant'), or 'reflect' the image
@@ -143,6 +144,8 @@ class Options:
         if self.class_weights == self.sampler == 'balanced':
             raise OptionError("class_weights='balanced' and sampler='balanced' correct the same thing twice: "
                               'take one of them')
+        if self.sampler == 'balanced' and self.skip_easy:
+            raise OptionError("skip_easy goes with sampler='shuffled' only, where each image comes once")
         Augmentation(**{name: given[name] for name in _AUGMENTATION if name in given})
         if given.get('resizing', 'progressive') != 'progressive': read_stages(given['resizing'])
 
@@ -156,6 +159,7 @@ class Options:
             values = values | dict(learning_rate=LEARNING_RATES[self.optimizer])
         open_values = {name: value for name, value in values.items() if getattr(self, name) is None}
         if self.minutes: open_values.pop('epochs')
+        if self.sampler == 'balanced': open_values['skip_easy'] = 0.
         filled = replace(self, recipe=recipe, **open_values)
         return filled._sized(image_size) if image_size else filled
 
@@ -206,6 +210,8 @@ def _check_numbers(given):
         if name in given: at_least(minimum, **{name: given[name]})
     for name in ('label_smoothing', 'valid_fraction'):
         if not 0 <= given.get(name, 0) < 1: raise OptionError(f'{name} must lie in [0, 1), not {given[name]}')
+    if not 0 <= given.get('skip_easy', 0) <= .5:
+        raise OptionError(f'skip_easy must lie in [0, 0.5], not {given["skip_easy"]}')
     if not 0 < given['test_fraction'] < 1:
         raise OptionError(f'test_fraction must lie between 0 and 1, not {given["test_fraction"]}')
     if given['seed'] > MOST_SEED: raise OptionError(f'seed must be at most {MOST_SEED}, not {given["seed"]}')
@@ -215,7 +221,7 @@ def _check_numbers(given):
 
 # %% ../nbs/195_choices.ipynb #d80661c8
 BEFORE = dict(  # what was done when these were no options yet
-    fit='stretch', stem='small', resizing='none', test_every=1)
+    fit='stretch', stem='small', resizing='none', test_every=1, skip_easy=0.)
 
 def recorded_options(
     values: dict,  # by name, as a run has recorded them
@@ -229,7 +235,7 @@ GROUPS = dict(
           'test_fraction', 'valid_fraction', 'normalize_by'),
     network=('model', 'width', 'stem'),
     training=('recipe', 'epochs', 'minutes', 'test_every', 'batch_size', 'optimizer', 'learning_rate',
-              'schedule', 'weight_decay', 'label_smoothing', 'class_weights', 'sampler', 'seed'),
+              'schedule', 'weight_decay', 'label_smoothing', 'class_weights', 'sampler', 'skip_easy', 'seed'),
     augmentation=('padding', 'padding_mode', 'flip', 'cutout', 'cutout_kind', 'resizing', 'executor',
                   'workers'),
     machine=('device', 'precision', 'compile', 'processes', 'batch_norm'),

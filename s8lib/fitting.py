@@ -35,6 +35,7 @@ class Plan(NamedTuple):
     images_done: int = 0  # of the epoch after them
     test_every: int = 1   # epochs between two tests
     work: tuple = ()      # of each epoch, 1 for whole images; empty where all are whole
+    shown: tuple = ()     # share of the images that each epoch shows; empty where all are shown
 
     def is_tested(self, number): return number % self.test_every == 0 or number == self.epochs
 
@@ -44,8 +45,13 @@ class Plan(NamedTuple):
 
     def cost(self, epochs):
         "What the first epochs cost with their tests, in tested images."
-        return sum(self.training_cost(number, self.train_images) + self.test_images * self.is_tested(number)
-                   for number in range(1, epochs + 1))
+        numbers = range(1, epochs + 1)
+        tests = self.test_images * sum(map(self.is_tested, numbers))
+        return tests + sum(self.training_cost(number, self.num_shown(number)) for number in numbers)
+
+    def num_shown(self, number):
+        share = self.shown[number - 1] if number <= len(self.shown) else 1
+        return round(share * self.train_images)
 
 class Listener:
     "Watches a training; every method does nothing until it is overridden."
@@ -246,7 +252,8 @@ def _plan_of(trainer, loader, tests, epochs):
     "What a training is going to do. Raises `OptionError` if it would end with images that are not whole."
     num_tested = sum(len(image_set) for image_set in tests.values())
     plan = Plan(epochs, _num_images(loader), num_tested, trainer.compute.device.type,
-                test_every=getattr(tests, 'every', 1), work=getattr(loader, 'work', ()))
+                test_every=getattr(tests, 'every', 1), work=getattr(loader, 'work', ()),
+                shown=getattr(loader, 'shown', ()))
     if plan.work[epochs - 1:epochs] in ((), (1,)): return plan
     raise OptionError(f'the loader was made for {len(plan.work)} epochs, and the images of epoch {epochs} '
                       'are not whole: make it with the epochs of the training')

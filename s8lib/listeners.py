@@ -159,9 +159,10 @@ class RateSearch(Table, Columnar):
 
 # %% ../nbs/385_listeners.ipynb #90d0e79d
 def _first_whole(loader):
-    "The first epoch whose images are not made smaller."
-    work = getattr(loader, 'work', ())
-    return work.index(1) if work else 0
+    "The first epoch from which on all images are shown, and none is made smaller."
+    shares = getattr(loader, 'work', ()), getattr(loader, 'shown', ())
+    partly = [epoch for each in shares for epoch, share in enumerate(each) if share < 1]
+    return max(partly, default=-1) + 1
 
 def _batches(loader):
     "Batches of epoch after epoch. Raises `DataError` for a loader that gives none."

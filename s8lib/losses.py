@@ -138,23 +138,32 @@ def total_loss(
     loss,                  # (logits, labels) -> loss of each image, of each of its labels, or their mean
     logits: torch.Tensor,  # (B, C), or as `paired` gives them
     labels: torch.Tensor,  # (B, …)
+    weights: torch.Tensor = None,  # (B,), how much each image counts; by default 1
 ) -> torch.Tensor:         # a single number
     "The loss of a batch, summed over its images. Raises `MisfitError` where the shapes do not fit."
-    if isinstance(loss, CrossEntropy) and loss.class_weights is None: return loss(logits, labels, 'sum')
+    is_plain = isinstance(loss, CrossEntropy) and loss.class_weights is None
+    if is_plain and weights is None: return loss(logits, labels, 'sum')
     logits, labels = paired(loss, logits, labels)
     with _of_one_shape(logits, labels): losses = loss(logits, labels)
     if not isinstance(losses, torch.Tensor) or losses.ndim and len(losses) != len(labels):
         raise MisfitError('the loss must be a tensor: a number for each image, or their mean')
-    return losses * len(labels) if losses.ndim == 0 else losses.reshape(len(labels), -1).mean(1).sum()
+    if losses.ndim: return _sum(losses.reshape(len(labels), -1).mean(1), weights)
+    if weights is None: return losses * len(labels)
+    raise MisfitError('images that count unlike need a loss for each of them, not their mean '
+                      "(reduction='none')")
+
+def _sum(values, weights): return values.sum() if weights is None else (values * weights).sum()
 
 def metric_sum(
     name: str,             # of the metric
     metric,                # (logits, labels) -> a number for each image
     logits: torch.Tensor,  # as `paired` gives them
     labels: torch.Tensor,  # (B, …)
+    weights: torch.Tensor = None,  # (B,), how much each image counts; by default 1
 ) -> torch.Tensor:         # a single number
     "A metric, summed over the images of a batch. Raises `MisfitError` for a mean."
     values = metric(logits, labels)
-    if isinstance(values, torch.Tensor) and values.ndim and values.numel() == len(labels): return values.sum()
+    if isinstance(values, torch.Tensor) and values.ndim and values.numel() == len(labels):
+        return _sum(values.reshape(len(labels)), weights)
     form = f'shape {tuple(values.shape)}' if isinstance(values, torch.Tensor) else type(values).__name__
     raise MisfitError(f'metric {name!r} must give a number for each of {len(labels)} images, not {form}')

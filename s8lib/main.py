@@ -45,9 +45,11 @@ from .planning import Cost, estimate_cost, plan_minutes, reached_on_cifar10
 from .processes import run_in_processes
 from .report import draw_figures, write_report
 from .resizing import stage_words
+from .order import shown_shares
 from .records import RunRecord, describe_run, new_folder
 from .resuming import check_versions, read_starting_point, recorder_of, resumed_options, take_up
 from .runs import Run, absolute, check_images, open_run, read_config, tested_part
+from .skipping import skipping_of
 from .sources import image_set
 from .storage import Store
 from .suspects import groups, label_issues, run_decks, run_groups, run_issues, run_twins, save_issues
@@ -85,9 +87,12 @@ def _told_source(options):
     return place if options.dataset == 'folder' or options.data_dir else f'{options.dataset}, with {place}'
 
 def _told_stages(options, train_set):
-    "A line about the sizes of the epochs, where they differ."
-    if options.resizing == 'none': return []
-    return [f'Epochs:   {stage_words(options.resizing, options.epochs, train_set.image_size)}']
+    "Lines about the epochs, where they differ in the size of the images or in which are shown."
+    stages = stage_words(options.resizing, options.epochs, train_set.image_size)
+    num_sparing = sum(share < 1 for share in shown_shares(options.skip_easy, options.epochs))
+    return [*[f'Epochs:   {stages}'] * (options.resizing != 'none'),
+            *[f'Left out: {options.skip_easy:.0%} of the images in epochs 2 to {num_sparing + 1}, easy ones']
+            * (num_sparing > 0)]
 
 def describe_start(
     options: Options,     # filled in
@@ -123,7 +128,7 @@ def _make_parts(options, train_set, compute, start):
         loader = make_train_loader(train_set, options, compute)
     seed_everything(options.seed)
     model = make_model(options, train_set)
-    trainer = make_trainer(model, options, compute, options.epochs * len(loader.sizes), train_set)
+    trainer = make_trainer(model, options, compute, loader.batches.total_steps(options.epochs), train_set)
     if start: take_up(trainer, start)
     return trainer, loader, recorder_of(trainer, loader, start)
 
@@ -160,7 +165,11 @@ def _train_here(options, compute, start, launch, announce):
 
 def _fit_along(trainer, loader, tests, options, recorder, start):
     "The part of a process whose run another one writes down."
-    fit(trainer, loader, tests, options.epochs, [recorder] * bool(recorder), *_done(start))
+    fit(trainer, loader, tests, options.epochs, _keepers(trainer, loader, recorder), *_done(start))
+
+def _keepers(trainer, loader, recorder):
+    "Who keeps what is known of each image, and makes use of it; nobody in a run of an older version."
+    return skipping_of(trainer, loader, recorder) if recorder else []
 
 def _done(start):
     "History and tally that a training begins with."
@@ -186,7 +195,7 @@ def _train_and_record(options, record, loader, train_set, tests, start):
         listeners = [record, ProgressBar()] if options.progress else [record]
         if options.progress and in_notebook(): listeners.append(LiveCurves(_done(start)[0]))
         if options.pictures: listeners.insert(0, EpochPictures(record.log, trainer.model, tests['test']))
-        if record.recorder: listeners.insert(0, record.recorder)
+        listeners[:0] = _keepers(trainer, loader, record.recorder)
         try: history = fit(trainer, loader, tests, options.epochs, listeners, *_done(start))
         except DivergedError as error:
             raise DivergedError(f'{error}; what was saved before is in {record.folder}') from error

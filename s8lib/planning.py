@@ -24,6 +24,7 @@ from .data import ImageSet
 from .fitting import Plan
 from .optimizers import training_mode
 from .options import Options, make_model
+from .order import shown_shares
 from .progress import duration
 from .resizing import STAGES, read_stages, sides_of_epochs, stage_sides
 from .training import make_trainer
@@ -83,7 +84,9 @@ def _cost(options, paces, train_set, num_tested, device):
     plan = Plan(options.epochs, len(train_set), num_tested, device, test_every=options.test_every)
     test = paces[None] / 3 * num_tested
     sides = sides_of_epochs(options.resizing, options.epochs, train_set.image_size)
-    seconds = (paces[None if side == whole else side] * len(train_set) for side in sides)
+    shares = shown_shares(options.skip_easy, options.epochs)
+    seconds = (paces[None if side == whole else side] * share * len(train_set)
+               for side, share in zip(sides, shares))
     return Cost(tuple(each + test * plan.is_tested(number) for number, each in enumerate(seconds, 1)), device)
 
 def estimate_cost(
@@ -164,13 +167,13 @@ def plan_minutes(
     return max(priced, key=lambda pair: min(pair[1].total, _ENOUGH * budget))  # of equals the first
 
 # %% ../nbs/383_planning.ipynb #19b450f5
-ON_CIFAR10 = {4: .8774, 6: .8774, 24: .9124}  # epochs of the recipe 'fast', to the accuracy at their end
+ON_CIFAR10 = {4: .8774, 6: .8774, 24: .9124}  # epochs of 'fast' that show all images, to their accuracy
 
 def reached_on_cifar10(
     options: Options,  # with epochs
 ) -> str:              # '' where nothing is known
     "What the largest number of epochs that was measured, and is not above this one, reached there."
-    own = options.model, options.width, options.recipe, options.optimizer
+    own = options.model, options.width, options.recipe, options.optimizer, options.skip_easy
     epochs = max((epochs for epochs in ON_CIFAR10 if epochs <= options.epochs), default=0)
-    if own != ('resnet18', 64, 'fast', 'muon') or not epochs: return ''
+    if own != ('resnet18', 64, 'fast', 'muon', 0) or not epochs: return ''
     return f'{epochs} such epochs reached {ON_CIFAR10[epochs]:.1%} on CIFAR-10'

@@ -185,6 +185,9 @@ class Snapshot:
 # %% ../nbs/370_training.ipynb #589682fe
 class Trainer:
     "What learns: a network with its optimizer and schedule, on the device where the network is."
+    last_answers = None  # logits and labels of this process's last batch, for who watches
+    weights = None       # an iterator: float (B,), how much each image of the next batch counts; or None
+
     def __init__(self,
         model: nn.Module,                  # (B, C, H, W) to (B, classes) logits; trained in place
         optimizer: torch.optim.Optimizer,  # over the model's parameters
@@ -206,7 +209,6 @@ class Trainer:
         self.tested = Snapshot(model)
         _warn_of_hazards(model, self.compute.device)
         self.reports = StepReports(self.compute.device)
-        self.last_answers = None  # logits and labels of this process's last batch, for who watches
         network = distribute(model, self.compute.world, self.compute.batch_norm)
         self.frozen = frozen_modules(network) if model.training else []  # stay in evaluation mode
         self.network = self._prepared(network)
@@ -242,25 +244,28 @@ class Trainer:
         x: torch.Tensor,         # images, float (B, C, H, W)
         y: torch.Tensor,         # labels, (B, …); int64 (B,) for cross-entropy
         num_images: int = None,  # in the batch, of all processes together; by default B
-    ) -> torch.Tensor:           # sums of this process's losses, metrics and images, on the device
+        weights: torch.Tensor = None,  # float (B,), how much each image counts; by default 1
+    ) -> torch.Tensor:           # sums of this process's losses, metrics and weights, on the device
         "One optimizer step. Raises `DivergedError` where the loss is not finite, `MisfitError` for a misfit."
         y = self._on_device(batch_tensor(y, 'labels'))
         num_images = num_images or len(y)
         logits, y = paired(self.loss, self._logits(x), y)
         if self.reports.is_first and y.is_cuda: check_classes(self.loss, logits, y)  # or CUDA would crash
         self.last_answers = logits.detach(), y
-        loss = total_loss(self.loss, logits.float(), y)
-        self.reports.add(loss.detach() / len(y), self.optimizer.param_groups[0]['lr'], num_images)
+        if weights is not None: weights = self._on_device(weights)
+        loss = total_loss(self.loss, logits.float(), y, weights)
+        count = torch.full_like(loss, len(y)) if weights is None else weights.sum()
+        self.reports.add(loss.detach() / count, self.optimizer.param_groups[0]['lr'], num_images)
         self.optimizer.zero_grad()
         self.scaler.scale(loss * (self.compute.world.size / num_images)).backward()
         with _followed_by(self.optimizer, self.schedule): self.scaler.step(self.optimizer)
         self.scaler.update()
-        return torch.stack([loss.detach(), *self._metric_sums(logits, y), torch.full_like(loss, len(y))])
+        return torch.stack([loss.detach(), *self._metric_sums(logits, y, weights), count.detach()])
 
     @torch.no_grad()
-    def _metric_sums(self, logits, y):
+    def _metric_sums(self, logits, y, weights):
         logits = logits.detach().float()
-        return [metric_sum(name, metric, logits, y) for name, metric in self.metrics.items()]
+        return [metric_sum(name, metric, logits, y, weights) for name, metric in self.metrics.items()]
 
     def epoch(self,
         loader,               # yields (x, y); with several processes it has `sizes`, see `make_train_loader`
@@ -276,7 +281,8 @@ class Trainer:
         training_mode(self.network, self.frozen)
         for (x, y), num_images in zip(_pairs(loader), sizes):
             rate = self.optimizer.param_groups[0]['lr']
-            tally.add(world.sum(self.step(x, y, num_images)), rate)
+            weights = next(self.weights) if self.weights else None
+            tally.add(world.sum(self.step(x, y, num_images, weights)), rate)
             if between_steps: between_steps(tally)
         self.reports.hand_on(wait=True)
         if not tally.steps: raise DataError('the loader gave no batch: is it empty, or a generator used up?')
