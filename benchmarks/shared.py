@@ -129,8 +129,13 @@ def done_by(
 ) -> Iterator:  # of results, as they come
     "Do jobs of which each takes its time, one after the other or several at a time."
     if processes == 1: return (run(*job) for job in jobs)
+    return _at_the_same_time(processes, run, jobs)
+
+
+def _at_the_same_time(processes, run, jobs):
     pool = ProcessPoolExecutor(processes, multiprocessing.get_context('spawn'))
-    return (future.result() for future in as_completed([pool.submit(run, *job) for job in jobs]))
+    try: yield from (done.result() for done in as_completed([pool.submit(run, *job) for job in jobs]))
+    finally: pool.shutdown(cancel_futures=True)
 
 
 def interval(

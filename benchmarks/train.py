@@ -70,7 +70,7 @@ TRAINED = """ResNet-18 of s8lib, convolution weights in the channels-last layout
 0.9 and weight decay 5e-4; pad 4 and crop, CutOut 16x16. The workers are the loader processes of PyTorch,
 Lightning and fastai; s8lib has none. With compile yes the bare step and s8lib run through `torch.compile`,
 the others do not; compiling, without a cache, is in the warm-up of the bare step, and s8lib finds it
-compiled. With compile auto s8lib replays its steps on a GPU, and the others run as they are."""
+compiled. With compile replay the bare step and s8lib replay their steps on a GPU."""
 EPOCHS = """A round is one epoch of all images for each, in turn, each round starting with another one;
 median, slowest and fastest of the rounds after one for warm-up. The time runs from the call that trains an
 epoch to its return (on a GPU: until it is idle): with starting the loader and its workers, without testing,
@@ -446,7 +446,7 @@ def main(
     rounds: int = 5,  # after one for warm-up
     workers: int = None,  # loader processes of the others; by default up to 8 on a GPU, else 0
     epochs: int = None,  # of a whole run with tests; by default 20 on a GPU, else none
-    compile: str = 'auto',  # as the option of s8lib; 'yes' compiles the bare step too
+    compile: str = 'no',  # as the option of s8lib: 'yes', 'no' or 'replay'; the bare step runs like it
     out: str = RESULTS,  # folder of the result files
 ):
     "Training speed of one ResNet-18 beside plain PyTorch, Lightning and fastai, and the start of a run."

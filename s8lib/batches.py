@@ -297,7 +297,10 @@ def _loader(train_set, options, compute):
     batch_size = options.batch_size or batch_size_for(
         len(train_set), compute.world.size, BATCH_SHARES[options.recipe])
     labels = train_set.labels if options.sampler == 'balanced' else None
-    shown = shown_shares(options.skip_easy, options.epochs or 0) if options.skip_easy else ()
+    if options.skip_easy and not options.epochs:
+        raise OptionError('which epochs leave images out is open as long as their number is: give epochs, or '
+                          'the options of `plan_minutes`')
+    shown = shown_shares(options.skip_easy, options.epochs) if options.skip_easy else ()
     batches = EpochBatches(len(train_set), batch_size, options.seed, compute.world, labels, shown)
     on_gpu = compute.device.type == 'cuda'
     augment = _resized(_augment(options, train_set), options, train_set)

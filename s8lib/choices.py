@@ -64,7 +64,7 @@ CHOICES = dict(
     model=('resnet18', 'resnet34'), stem=('auto', 'small', 'medium', 'large'),
     recipe=tuple(RECIPES), optimizer=tuple(LEARNING_RATES),
     schedule=('triangle', 'one-cycle', 'cosine', 'constant'), executor=('batched', 'albumentations'),
-    precision=('auto', 'fastest', 'float32', 'bfloat16', 'float16'), compile=('auto', 'yes', 'no'),
+    precision=('auto', 'fastest', 'float32', 'bfloat16', 'float16'), compile=('auto', 'yes', 'no', 'replay'),
     batch_norm=('synchronised', 'process'), bad_images=('skip', 'stop'), fit=('crop', 'pad', 'stretch'),
     background=('white', 'black', 'grey'), class_weights=('none', 'balanced'),
     sampler=('shuffled', 'balanced'),
@@ -118,7 +118,7 @@ class Options:
     workers: int = 0               # processes that prepare batches, for executor='albumentations'
     device: str = 'auto'           # where it is computed: 'auto', 'cuda', 'cuda:1' and so on, 'mps' or 'cpu'
     precision: str = None          # to compute with: 'auto', 'fastest', 'float32', 'bfloat16' or 'float16'
-    compile: str = 'auto'          # 'yes': torch.compile, slow to begin; 'auto': a GPU replays steps; 'no'
+    compile: str = 'auto'          # 'yes': torch.compile, slow to begin; 'replay': recorded steps of a GPU
     processes: int = 1             # on this machine, one for each GPU; under torchrun leave it at 1
     batch_norm: str = 'synchronised'  # statistics of several processes: 'synchronised', or by 'process'
     runs_dir: str = 'runs'         # where the run's folder is made

@@ -91,15 +91,17 @@ def _has_compiler(device):
 
 def pick_compile(
     device: torch.device,  # where training runs
-    name: str = 'auto',    # 'auto', 'yes' or 'no'
+    name: str = 'auto',    # 'yes', 'replay', or 'auto' and 'no' for neither
 ) -> dict:                 # the fields `compiled` and `replayed` of a `Compute`
-    "Decide how steps run. Warns with `FallbackWarning` where a compiler is asked for and missing."
-    is_wanted = choose(name, dict(auto=False, yes=True, no=False), 'answer to compile')
+    "Decide how steps run. Warns with `FallbackWarning` where a compiler or a GPU is asked for and missing."
+    is_wanted = choose(name, dict(auto=False, yes=True, no=False, replay=False), 'answer to compile')
     if is_wanted and not _has_compiler(device):
         _fall_back(f'there is no compiler for {device} here (a GPU needs capability 7.0, Triton and gcc, '
                    'a CPU g++); the network runs uncompiled')
         is_wanted = False
-    return dict(compiled=is_wanted, replayed=name == 'auto' and device.type == 'cuda')
+    if name == 'replay' and device.type != 'cuda':
+        _fall_back(f'only a CUDA GPU replays steps, and this is {device}; the network runs as it is')
+    return dict(compiled=is_wanted, replayed=name == 'replay' and device.type == 'cuda')
 
 def compile_network(
     network: nn.Module,  # to be trained in batches of one size
@@ -177,7 +179,7 @@ class Compute:
         "What to write down beside a result."
         precision = str(self.dtype).removeprefix('torch.')
         return dict(processes=self.world.size, precision=precision, compiled=self.compiled,
-                    replayed=self.replayed, machine=describe_machine(self.device))
+                    replayed=self.replayed and self.world.size == 1, machine=describe_machine(self.device))
 
 # %% ../nbs/320_compute.ipynb #568da411
 def pick_compute(

@@ -1,4 +1,4 @@
-"""What the network said of each training image in every epoch, kept by a listener at no extra pass, and what can be read from it.
+"""What the network said of each training image in every epoch that showed it, kept by a listener at no extra pass, and what can be read from it.
 
 Docs: https://s8lib.github.io/s8lib/dynamics.html.md"""
 
@@ -133,7 +133,7 @@ def _answers(logits, labels):
     return torch.stack([label_margins(logits.float(), labels), logits.argmax(1)], 1)
 
 class DynamicsRecorder(Listener):
-    "Keeps each training image's margin and predicted class in every epoch, and the logits of each test."
+    "Keeps each training image's margin and predicted class in every epoch, and each test's logits."
     def __init__(self,
         trainer: Trainer,           # that is watched; with several processes each has a recorder
         loader,                     # of `make_train_loader`

@@ -212,9 +212,11 @@ def _history_row(trainer, epoch, trained, tested, tally):
             raise DivergedError(f'the {name.replace("_", " ")} is {value:.3g}; take a smaller learning rate')
     return row | dict(learning_rate=tally.rate, seconds=round(tally.seconds, 2))
 
-def _num_images(loader, steps=None):
+def _num_images(loader, epoch, steps=None):
     "Images of an epoch, or of its first steps, as far as the loader knows; 0 where it does not."
-    if hasattr(loader, 'sizes'): return sum(loader.sizes[:steps])
+    if hasattr(loader, 'sizes'):
+        loader.set_epoch(epoch)
+        return sum(loader.sizes[:steps])
     try: return len(loader.dataset) if steps is None else 0
     except (AttributeError, TypeError): return 0
 
@@ -249,14 +251,24 @@ class Seldom(dict):
         self.every = every
 
 def _plan_of(trainer, loader, tests, epochs):
-    "What a training is going to do. Raises `OptionError` if it would end with images that are not whole."
+    "What a training is going to do. Raises `OptionError` if its last epoch is not one of all images, whole."
     num_tested = sum(len(image_set) for image_set in tests.values())
-    plan = Plan(epochs, _num_images(loader), num_tested, trainer.compute.device.type,
+    plan = Plan(epochs, _num_images(loader, 0), num_tested, trainer.compute.device.type,
                 test_every=getattr(tests, 'every', 1), work=getattr(loader, 'work', ()),
                 shown=getattr(loader, 'shown', ()))
-    if plan.work[epochs - 1:epochs] in ((), (1,)): return plan
-    raise OptionError(f'the loader was made for {len(plan.work)} epochs, and the images of epoch {epochs} '
-                      'are not whole: make it with the epochs of the training')
+    faults = (plan.work, 'has images that are not whole'), (plan.shown, 'does not show all images')
+    for shares, fault in faults:
+        if shares[epochs - 1:epochs] not in ((), (1,)):
+            raise OptionError(f'the loader was made for {len(shares)} epochs, and epoch {epochs} {fault}: '
+                              'make it with the epochs of the training')
+    return plan
+
+def _check_sparing(plan, listeners):
+    "Raise `OptionError` for epochs that leave images out, and nobody who says which."
+    is_sparing = min(plan.shown, default=1) < 1
+    if not is_sparing or any(getattr(each, 'is_sparing', False) for each in listeners): return
+    raise OptionError('some epochs leave easy images out, and nobody says which: give `fit` the listeners of '
+                      '`skipping_of(trainer, loader)`, or take skip_easy=0')
 
 def fit(
     trainer: Trainer,     # what learns
@@ -272,8 +284,9 @@ def fit(
     history = list(history)
     tally = tally and tally.to(trainer.compute.device)
     if not history: trainer.tested.keep()
-    images_done = _num_images(loader, tally.steps) if tally else 0
+    images_done = _num_images(loader, len(history), tally.steps) if tally else 0
     plan = _plan_of(trainer, loader, tests, epochs)
+    _check_sparing(plan, listeners)
     plan = plan._replace(epochs_done=len(history), images_done=images_done)
     with interruptible() as interruption:
         training = _Training(trainer, interruption, listeners, history, tally)

@@ -47,7 +47,8 @@ from .report import draw_figures, write_report
 from .resizing import stage_words
 from .order import shown_shares
 from .records import RunRecord, describe_run, new_folder
-from .resuming import check_versions, read_starting_point, recorder_of, resumed_options, take_up
+from .resuming import (
+    check_versions, keep_shown, read_starting_point, recorder_of, resumed_options, take_up)
 from .runs import Run, absolute, check_images, open_run, read_config, tested_part
 from .skipping import skipping_of
 from .sources import image_set
@@ -91,7 +92,7 @@ def _told_stages(options, train_set):
     stages = stage_words(options.resizing, options.epochs, train_set.image_size)
     num_sparing = sum(share < 1 for share in shown_shares(options.skip_easy, options.epochs))
     return [*[f'Epochs:   {stages}'] * (options.resizing != 'none'),
-            *[f'Left out: {options.skip_easy:.0%} of the images in epochs 2 to {num_sparing + 1}, easy ones']
+            *[f'Left out: {100 * options.skip_easy:g}% of the images, easy ones, in {num_sparing} epochs']
             * (num_sparing > 0)]
 
 def describe_start(
@@ -126,6 +127,7 @@ def _make_parts(options, train_set, compute, start):
     advice = "take executor='albumentations', which leaves them outside"
     with fits_in_memory(f'{len(train_set):,} images', advice):
         loader = make_train_loader(train_set, options, compute)
+    if start: keep_shown(loader, start)
     seed_everything(options.seed)
     model = make_model(options, train_set)
     trainer = make_trainer(model, options, compute, loader.batches.total_steps(options.epochs), train_set)

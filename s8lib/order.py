@@ -1,4 +1,4 @@
-"""The order of an epoch, cut into batches and shared by processes: a pure function of the seed and the epoch.
+"""The order of an epoch, cut into batches and shared by processes: a pure function of the seed, the epoch, and what is left out.
 
 Docs: https://s8lib.github.io/s8lib/order.html.md"""
 
@@ -125,7 +125,7 @@ class EpochBatches:
         epoch: int,  # 0, 1, …
     ) -> int:        # images that the epoch shows
         share = self.shown[epoch] if epoch < len(self.shown) else 1
-        return max(1, round(share * self.num_images))
+        return max(min(2, self.num_images), round(share * self.num_images))
 
     def sizes_of(self,
         epoch: int,  # 0, 1, …

@@ -68,14 +68,17 @@ def _seconds_an_image(trainer, loader, seconds):
 
 def _paces(options, train_set, compute, seconds):
     "The time of a training image at each size that the options name, and None for whole ones."
-    alone = replace(compute, world=ALONE, compiled=False)
+    replayed = compute.replayed and compute.world.size == 1
+    alone = replace(compute, world=ALONE, compiled=False, replayed=replayed)
     options = replace(options, minutes=None, epochs=1 + (options.epochs or 1))
     paces = {}
     with torch.random.fork_rng([compute.device] if compute.device.type == 'cuda' else []):
         trainer = make_trainer(make_model(options, train_set), options, alone, 10**6, train_set)
         for side in (*(side for _, side in read_stages(options.resizing)), None):
             only = replace(options, resizing='none' if side is None else f'1x{side}')
-            paces[side] = _seconds_an_image(trainer, make_train_loader(train_set, only, alone), seconds)
+            loader = make_train_loader(train_set, only, alone)
+            loader.group = 1  # so that each step has its share of the augmentation
+            paces[side] = _seconds_an_image(trainer, loader, seconds)
     return {side: pace / compute.world.size for side, pace in paces.items()}
 
 def _cost(options, paces, train_set, num_tested, device):

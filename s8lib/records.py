@@ -122,8 +122,13 @@ class RunRecord(Listener):
         if self.history and not tally: files |= self._epoch_files()
         if tally and self.recorder: files |= {'unfinished.safetensors': self.recorder.unfinished()}
         facts = dict(epoch=len(self.history), steps=self.steps, tally=tally and tally.describe(),
-                     trainer=trainer_facts, log=self.log.position())
+                     trainer=trainer_facts, log=self.log.position(), shown=self._shown(tally))
         return files, facts
+
+    def _shown(self, tally):
+        "Share of the images that each epoch that was begun shows, where these differ."
+        if not self.recorder: return []
+        return list(self.recorder.batches.shown[:len(self.history) + bool(tally)])
 
     def step(self, step): self.log.step(step)
 

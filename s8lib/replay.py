@@ -8,26 +8,31 @@ Docs: https://s8lib.github.io/s8lib/replay.html.md"""
 __all__ = ['MOST_RECORDINGS', 'can_replay', 'ReplayedNetwork']
 
 # %% ../nbs/325_replay.ipynb #d95888a5
+import gc
+import inspect
 import warnings
+from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import nn
 
 from .compute import FallbackWarning
+from .interface import MODEL_ERRORS
+from .models.resnet import ResNet
 
 # %% ../nbs/325_replay.ipynb #7ff88a5a
-MOST_RECORDINGS = 8  # of one network
-_KNOWN = 'torch', 's8lib'  # packages whose modules do the same in every step
+MOST_RECORDINGS = 12  # of one network, which has up to three sizes of images, and a few of batches
 _HOOKS = '_forward_hooks', '_forward_pre_hooks', '_backward_hooks', '_backward_pre_hooks'
 
 def can_replay(
-    network: nn.Module,  # on a CUDA GPU
-) -> bool:               # whether its steps can be recorded: no module is somebody's own
-    "Whether all code of a network is known to do the same in every step."
-    return all(type(module).__module__.split('.')[0] in _KNOWN for module in network.modules())
+    network: nn.Module,
+) -> bool:  # whether its steps can be recorded
+    "Whether a network is one of this library, as it came."
+    return type(network) is ResNet and 'forward' not in vars(network)
 
 def _is_watched(network):
-    return any(getattr(module, name, None) for module in network.modules() for name in _HOOKS)
+    by_modules = any(getattr(module, name) for module in network.modules() for name in _HOOKS)
+    return by_modules or any(weight._backward_hooks for weight in network.parameters())
 
 class _Whole(nn.Module):
     "A network as the one module whose `forward` is recorded."
@@ -37,19 +42,36 @@ class _Whole(nn.Module):
 
     def forward(self, x): return self.network(x)
 
-def _record(network, x):
-    "A network's training step for batches like `x`, recorded; buffers and random numbers stay as they were."
+@contextmanager
+def _ready_to_record(network, device):
+    "Buffers and random numbers are as before afterwards, the stream too, and no old recording is freed within."
     buffers = [(buffer, buffer.clone()) for buffer in network.buffers()]
+    gc.collect()
+    was_collecting = gc.isenabled()
+    gc.disable()
     try:
-        with torch.random.fork_rng([x.device] if x.is_cuda else []):
-            return torch.cuda.make_graphed_callables(_Whole(network), (x.clone(),))
-    except RuntimeError as error:
-        warnings.warn(f'the steps of this network cannot be recorded and run one by one: {error}',
-                      FallbackWarning, stacklevel=2)
-        return network
+        with ExitStack() as stack:
+            if device.type == 'cuda':
+                stack.enter_context(torch.cuda.device(device))
+                stack.enter_context(torch.cuda.stream(torch.cuda.current_stream(device)))
+            stack.enter_context(torch.random.fork_rng([device] if device.type == 'cuda' else []))
+            yield
     finally:
+        if was_collecting: gc.enable()
         with torch.no_grad():
             for buffer, value in buffers: buffer.copy_(value)
+
+def _record(network, x):
+    "A network's training step for batches like `x`, recorded; None and a warning where that fails."
+    record = torch.cuda.make_graphed_callables
+    can_say_mode = 'capture_error_mode' in inspect.signature(record).parameters  # other threads may go on
+    mode = dict(capture_error_mode='thread_local') if can_say_mode else {}
+    try:
+        with _ready_to_record(network, x.device): return record(_Whole(network), (x.clone(),), **mode)
+    except MODEL_ERRORS as error:
+        warnings.warn(f'the steps of this network cannot be recorded and run one by one: {error}',
+                      FallbackWarning, stacklevel=2)
+        return None
 
 class ReplayedNetwork(nn.Module):
     "A network whose training steps are recorded as CUDA graphs, and replayed."
@@ -58,22 +80,33 @@ class ReplayedNetwork(nn.Module):
     ):
         super().__init__()
         self.network = network
-        self.recordings = {}  # by situation
-        self.met = set()      # situations
+        self.recordings = {}    # by situation
+        self.met = set()        # situations
+        self.has_failed = False  # to be recorded
 
     def _situation(self, x):
-        weights = tuple((weight.data_ptr(), weight.requires_grad) for weight in self.network.parameters())
+        kind = x.device.type
+        formats = x.dtype, torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind)
+        weights = tuple((id(weight), weight.data_ptr(), weight.requires_grad)
+                        for weight in self.network.parameters())
+        buffers = tuple(buffer.data_ptr() for buffer in self.network.buffers())
         modes = tuple(module.training for module in self.network.modules())
-        return x.shape, x.dtype, torch.is_autocast_enabled(x.device.type), weights, modes
+        return x.shape, formats, weights, buffers, modes
 
     def forward(self,
         x: torch.Tensor,  # images, (B, C, H, W)
-    ) -> torch.Tensor:    # of the network; a recording writes to the same memory at every replay
+    ) -> torch.Tensor:    # of the network
         is_step = self.training and torch.is_grad_enabled() and not x.requires_grad
-        if not is_step or _is_watched(self.network): return self.network(x)
+        if not is_step or self.has_failed or _is_watched(self.network): return self.network(x)
         situation = self._situation(x)
-        is_new = situation not in self.recordings
-        if is_new and situation in self.met and len(self.recordings) < MOST_RECORDINGS:
-            self.recordings[situation] = _record(self.network, x)
-        self.met.add(situation)
-        return self.recordings.get(situation, self.network)(x)
+        if situation not in self.recordings: self._meet(situation, x)
+        if situation not in self.recordings: return self.network(x)
+        return self.recordings[situation](x).clone()  # the recording writes to the same memory again
+
+    def _meet(self, situation, x):
+        "Record a situation that was met before."
+        if situation in self.met and len(self.recordings) < MOST_RECORDINGS:
+            recording = _record(self.network, x)
+            self.has_failed = recording is None
+            if recording: self.recordings[situation] = recording
+        if len(self.met) < 1000: self.met.add(situation)

@@ -1,4 +1,4 @@
-"""Half of the images that were easiest when they were last seen are left out of an epoch, and those that stay count for two.
+"""Half of the images that were easiest when they were last seen are left out of an epoch, and the other half counts for two.
 
 Docs: https://s8lib.github.io/s8lib/skipping.html.md"""
 
@@ -11,7 +11,7 @@ __all__ = ['last_margins', 'easiest', 'Skipping', 'skipping_of']
 import numpy as np
 import torch
 
-from .core import keyed_generator
+from .core import OptionError, keyed_generator
 from .dynamics import Dynamics, DynamicsRecorder
 from .fitting import Listener
 from .training import Trainer
@@ -37,6 +37,8 @@ def easiest(
 # %% ../nbs/394_skipping.ipynb #a00a214d
 class Skipping(Listener):
     "Leaves out half of the easy images, and lets the other half count twice."
+    is_sparing = True
+
     def __init__(self,
         trainer: Trainer,            # that is trained
         loader,                      # of `make_train_loader` with `skip_easy`
@@ -51,10 +53,13 @@ class Skipping(Listener):
         num_left_out = batches.num_images - batches.num_shown(batches.epoch)
         self.trainer.weights = None
         if not num_left_out: return
+        known = len(self.recorder.dynamics)
+        if known < number - 1:
+            raise OptionError(f'the recorder knows {known} of {number - 1} epochs: pass the listeners of the '
+                              'whole training, or a recorder with its dynamics')
         is_easy = easiest(last_margins(self.recorder.dynamics), 2 * num_left_out)
-        generator = keyed_generator(batches.seed, batches.epoch, *b'left out')
-        left_out = generator.permutation(np.flatnonzero(is_easy))[:num_left_out]
-        batches.left_out = {batches.epoch: left_out}
+        order = keyed_generator(batches.seed, batches.epoch, *b'left out').permutation(batches.num_images)
+        batches.left_out = {batches.epoch: order[is_easy[order]][:num_left_out]}
         weights = np.where(is_easy, 2, 1).astype(np.float32)[batches.order]
         parts = np.split(weights, np.cumsum(batches.sizes)[:-1])[batches.done:]
         self.trainer.weights = (torch.from_numpy(batches.world.share(part)) for part in parts)

@@ -41,7 +41,7 @@ class DivergedError(S8Error, RuntimeError):
 class Step(NamedTuple):
     "One optimizer step, as it is reported."
     number: int           # 1, 2, … in its epoch
-    loss: float           # mean over this process's share of the batch
+    loss: float           # mean over this process's share of the batch, weighted if images count unlike
     learning_rate: float  # that the step was taken with
     num_images: int       # in the batch, of all processes together
 
@@ -99,7 +99,7 @@ class Tally:
     def __init__(self,
         device: torch.device = torch.device('cpu'),  # where the sums are kept
         steps: int = 0,                              # that have been taken
-        sums=(0.,),                                  # of losses, of each metric's values, of images
+        sums=(0.,),                                  # of losses, of each metric's values, of weights
         seconds: float = 0.,                         # that the epoch has taken
         rate: float = None,                          # learning rate of the last step
     ):
@@ -217,8 +217,8 @@ class Trainer:
         "The network, compiled or replayed where that is asked for and possible."
         compute = self.compute
         if compute.compiled: return compile_network(network)
-        is_alone = compute.world.size == 1
-        return ReplayedNetwork(network) if compute.replayed and is_alone and can_replay(network) else network
+        is_asked = compute.replayed and compute.world.size == 1 and not self.interface.inputs
+        return ReplayedNetwork(network) if is_asked and can_replay(network) else network
 
     def _on_device(self, tensor, **layout):
         return tensor.to(self.compute.device, non_blocking=self.compute.device.type == 'cuda', **layout)

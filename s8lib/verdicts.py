@@ -116,7 +116,10 @@ def _epoch_margins(reference, image_set, places, labels):
     dynamics = reference.dynamics
     if dynamics is None or not len(dynamics): return None
     half = -(-len(dynamics) // 2)
-    if image_set is reference.train_set: return average_margins(dynamics, half)[places]
+    if image_set is reference.train_set:
+        averages = average_margins(dynamics)
+        later = average_margins(dynamics, half)
+        return torch.where(later.isnan(), averages, later)[places]  # not seen in the second half
     tested = dynamics.tests.get(image_set.split)
     if tested is None or tested.shape[1] != len(image_set): return None
     logits = tested[len(tested) // 2:, places].float()
