@@ -44,7 +44,7 @@ class _Whole(nn.Module):
 
 @contextmanager
 def _ready_to_record(network, device):
-    "Buffers and random numbers are as before afterwards, the stream too, and no old recording is freed within."
+    "Afterwards buffers, random numbers and stream are as before; no old recording is freed within."
     buffers = [(buffer, buffer.clone()) for buffer in network.buffers()]
     gc.collect()
     was_collecting = gc.isenabled()
@@ -69,7 +69,7 @@ def _record(network, x):
     try:
         with _ready_to_record(network, x.device): return record(_Whole(network), (x.clone(),), **mode)
     except MODEL_ERRORS as error:
-        warnings.warn(f'the steps of this network cannot be recorded and run one by one: {error}',
+        warnings.warn(f'the steps of this network cannot be recorded, and run one by one: {error}',
                       FallbackWarning, stacklevel=2)
         return None
 
