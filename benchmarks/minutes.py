@@ -1,14 +1,17 @@
 """What a given time buys: each recipe is laid out for so many minutes on this machine, trained, and tested.
 
     python benchmarks/minutes.py --data-dir FOLDER --minutes 34  # FOLDER/{train,test}/<class>
-    python benchmarks/minutes.py --data-dir FOLDER --minutes 3 --width 16 --valid --rows fast,muon --seeds 5
+    python benchmarks/minutes.py --data-dir FOLDER --minutes 3 --width 16 --rows fast,muon16,peer --seeds 5
+    python benchmarks/minutes.py --data-dir FOLDER --minutes 3 --width 16 --rows fast,muon16 --labels FILE
 
 Nothing else may run beside it. The recipes take turns within each seed. The seconds are those of measuring
 the plan, of all steps, and of the one test at the end; loading the images is not in them. Each finished run
 is kept in the result file and not repeated. The accuracy is that of the last epoch, plain, on the test
-images, which choose nothing; with --valid, on as many images held out of the training images.
+images, which choose nothing; with --valid, on as many images held out of the training images. With --labels
+the training images have the labels of a table of path,label, and the folders' names may be the better ones.
 """
 import time
+from pathlib import Path
 from statistics import mean
 
 from fastcore.script import call_parse
@@ -69,15 +72,20 @@ def main(
     seeds: int = 1,  # runs of each row
     first_seed: int = 0,  # of them, so that several commands can share the work
     valid: bool = False,  # measure on as many images, held out of the training images
-    name: str = None,  # of the result files; by default minutes-N, with the width where it is another one
+    labels: str = None,  # table of path,label of training images, which goes before their folders' names
+    name: str = None,  # of the result files; by default minutes-N, with width and table where there are any
     out: str = RESULTS,  # folder of the result files
 ):
     "Measure what a given time buys."
-    name = name or f'minutes-{minutes:g}' + f'-width-{width}' * (width != 64)
-    train_set, test_set = load_images(data_dir, num_images, valid)
+    parts = f'minutes-{minutes:g}', f'width-{width}' * (width != 64), labels and Path(labels).stem
+    name = name or '-'.join(filter(None, parts))
+    train_set, test_set = load_images(data_dir, num_images, valid, labels)
     setting = dict(data=data_name or ('images of a folder' if data_dir else 'shapes'), width=width,
                    train_images=len(train_set), minutes=minutes,
                    tested_on=f'{len(test_set):,} {"held-out training" if valid else "test"} images')
+    if labels:
+        others = (train_set.labels != load_images(data_dir, num_images, valid)[0].labels).mean()
+        setting['labels'] = f'{Path(labels).stem}, of which {others:.1%} are others than the folders say'
     setting['machine'] = describe(pick_compute().device)
     result = begun_result(name, setting, out)
     for seed in range(first_seed, first_seed + seeds):

@@ -73,9 +73,9 @@ ROWS = dict(
 
 
 @cache
-def load_images(data_dir, num_images, valid):
+def load_images(data_dir, num_images, valid, labels=None):
     "The images that are trained on, and those that are tested."
-    train_set, _, test_set = load_dataset('folder' if data_dir else 'shapes', data_dir)
+    train_set, _, test_set = load_dataset('folder' if data_dir else 'shapes', data_dir, labels=labels)
     if valid: train_set, test_set = stratified_split(train_set, .5, 0)
     if 0 < num_images < len(train_set):
         train_set = stratified_split(train_set, num_images / len(train_set), 0)[1]
