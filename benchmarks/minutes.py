@@ -8,8 +8,8 @@ Nothing else may run beside it. The recipes take turns within each seed. The sec
 the plan, of all steps, and of the one test at the end; loading the images is not in them. Each finished run
 is kept in the result file and not repeated. How far `fast` is above another recipe is taken seed by seed. The
 accuracy is that of the last epoch, plain, on the test images, which choose nothing; with --valid, on as many
-images held out of the training images. With --labels the training images have the labels of a table of
-path,label, and the folders' names may be the better ones.
+images held out of the training images. With --labels the images have the labels of a table of path,label;
+how many of the training images have others then than their folders say is told.
 """
 import time
 from collections import Counter
@@ -49,11 +49,19 @@ def trained(options, train_set, test_set):
         epochs=plan.epochs, resizing=plan.resizing, precision=str(compute.dtype).removeprefix('torch.'))
 
 
+def unlike_folders(image_set):
+    "Share of the images whose label is not the name of their folder."
+    given = [image_set.classes[label] for label in image_set.labels]
+    return mean(Path(name).parent.name != label for name, label in zip(image_set.names, given))
+
+
 def plans(runs):
     "The plans that were laid out, as text, with the number of runs where there are several."
-    numbers = Counter(f"{run['epochs']} epochs" + f", {run['resizing']}" * (run['resizing'] != 'none')
-                      for run in runs)
-    return '; '.join(f'{plan} ({number} of {len(runs)})' if len(numbers) > 1 else plan
+    def plan(run):
+        epochs = '1 epoch' if run['epochs'] == 1 else f"{run['epochs']} epochs"
+        return epochs + f", {run['resizing']}" * (run['resizing'] != 'none')
+    numbers = Counter(map(plan, runs))
+    return '; '.join(plan + f' ({number} of {len(runs)})' * (len(numbers) > 1)
                      for plan, number in numbers.items())
 
 
@@ -91,7 +99,7 @@ def main(
     seeds: int = 1,  # runs of each row
     first_seed: int = 0,  # of them, so that several commands can share the work
     valid: bool = False,  # measure on as many images, held out of the training images
-    labels: str = None,  # table of path,label of training images, which goes before their folders' names
+    labels: str = None,  # table of path,label of all images, which goes before their folders' names
     name: str = None,  # of the result files; by default minutes-N, with width and table where there are any
     out: str = RESULTS,  # folder of the result files
 ):
@@ -103,8 +111,8 @@ def main(
                    train_images=len(train_set), minutes=minutes,
                    tested_on=f'{len(test_set):,} {"held-out training" if valid else "test"} images')
     if labels:
-        others = (train_set.labels != load_images(data_dir, num_images, valid)[0].labels).mean()
-        setting['labels'] = f'{Path(labels).stem}, of which {others:.1%} are others than the folders say'
+        share = unlike_folders(train_set)
+        setting['labels'] = f'{Path(labels).stem}, of which {share:.1%} are unlike the folders'
     setting['machine'] = describe(pick_compute().device)
     result = begun_result(name, setting, out)
     for seed in range(first_seed, first_seed + seeds):

@@ -8,6 +8,7 @@ Docs: https://s8lib.github.io/s8lib/planning.html.md"""
 __all__ = ['ON_CIFAR10', 'Cost', 'estimate_cost', 'plan_minutes', 'reached_on_cifar10']
 
 # %% ../nbs/383_planning.ipynb #1f911cda
+import math
 import time
 from bisect import bisect_right
 from dataclasses import replace
@@ -49,8 +50,8 @@ def _about(seconds):
     return 'about ' + (f'{seconds:.0f} s' if seconds < 90 else duration(seconds))
 
 # %% ../nbs/383_planning.ipynb #41e144b6
-_WARM_UP = 2   # steps that are not counted: kernels are chosen and memory is fetched
-_COUNTED = 3   # steps at least
+_WARM_UP = 1   # steps that are not counted: kernels are chosen and memory is fetched
+_COUNTED = 3   # steps at least; their median leaves out one that still waits for something
 
 def _seconds_an_image(trainer, loader, seconds):
     "The time of a training image: the median of some seconds of steps after the first ones."
@@ -66,20 +67,30 @@ def _seconds_an_image(trainer, loader, seconds):
             before = now
             if len(times) >= _WARM_UP + _COUNTED and now - begun > seconds: return median(times[_WARM_UP:])
 
+def _with_sizes_between(paces, sides, whole):
+    "Paces at the smallest and at the whole size, and at sides between them by a power of the side."
+    least = min(paces, key=lambda side: side or whole)
+    if least is None: return paces
+    power = math.log(paces[None] / paces[least], whole / least)
+    return {side: paces[least] * (side / least)**power for side in sides} | {None: paces[None]}
+
 def _paces(options, train_set, compute, seconds):
     "The time of a training image at each size that the options name, and None for whole ones."
     replayed = compute.replayed and compute.world.size == 1
     alone = replace(compute, world=ALONE, compiled=False, replayed=replayed)
     options = replace(options, minutes=None, epochs=1 + (options.epochs or 1))
+    whole = min(train_set.image_size)
+    sides = sorted({side for _, side in read_stages(options.resizing)} - {whole})
     paces = {}
     with torch.random.fork_rng([compute.device] if compute.device.type == 'cuda' else []):
         trainer = make_trainer(make_model(options, train_set), options, alone, 10**6, train_set)
-        for side in (*(side for _, side in read_stages(options.resizing)), None):
+        for side in (*sides[:1], None):
             only = replace(options, resizing='none' if side is None else f'1x{side}')
             loader = make_train_loader(train_set, only, alone)
             loader.group = 1  # so that each step has its share of the augmentation
             paces[side] = _seconds_an_image(trainer, loader, seconds)
-    return {side: pace / compute.world.size for side, pace in paces.items()}
+    paces = {side: pace / compute.world.size for side, pace in paces.items()}
+    return _with_sizes_between(paces, sides, whole)
 
 def _cost(options, paces, train_set, num_tested, device):
     "The time of each epoch with its test."
@@ -97,7 +108,7 @@ def estimate_cost(
     train_set: ImageSet,           # with its statistics
     compute: Compute = Compute(),  # what the training is to run on
     num_tested: int = 0,           # images in a test
-    seconds: float = 1.,           # to measure for, at each size of the images
+    seconds: float = 1.,           # to measure for, at the smallest size and at the whole one
 ) -> Cost:
     "Measure some steps of a training that is then thrown away; random numbers stay as they were."
     options = options.filled(train_set.image_size)
@@ -105,7 +116,7 @@ def estimate_cost(
     return _cost(options, paces, train_set, num_tested, compute.device.type)
 
 # %% ../nbs/383_planning.ipynb #5c5236da
-_ENOUGH = .95  # of the time, beyond which the shares count more than the time that is left
+_WEIGHT = 1 / 5  # in time, of a difference between shares; an epoch at another size makes two
 _MOST = 100_000  # epochs of a plan
 _SPARE = .05   # of the time: saving, the memory of each image, a machine that is not always as fast
 
@@ -114,21 +125,32 @@ def _with_stages(options, counts, image_size):
     stages = [f'{number}x{side}' for number, side in zip(counts, stage_sides(image_size)) if number]
     return replace(options, minutes=None, epochs=sum(counts), resizing=','.join(stages) or 'none')
 
-def _unlike_shares(counts):
-    "How far numbers of epochs at each size are from the shares of a recipe."
-    ends = 0, *(until for until, _ in STAGES), 1
-    shares = [end - start for start, end in pairwise(ends)]
-    return sum(abs(number / sum(counts) - share) for number, share in zip(counts, shares))
-
-def _near(options, image_size):
-    "Plans with an epoch fewer or up to two more of each size, those first that keep the recipe's shares."
+def _counts(options, image_size):
+    "The numbers of epochs at each size of a recipe, whole ones last."
     stages = read_stages(options.resizing)
     counts = [sum(number for number, each in stages if each == side) for side in stage_sides(image_size)]
-    counts.append(options.epochs - sum(counts))
-    changes = product((-1, 0, 1, 2), repeat=len(counts))
+    return [*counts, options.epochs - sum(counts)]
+
+def _difference(options, image_size):
+    "How far the numbers of epochs at each size are from the shares of a recipe."
+    ends = 0, *(until for until, _ in STAGES), 1
+    shares = [end - start for start, end in pairwise(ends)]
+    counts = _counts(options, image_size)
+    return sum(abs(number / options.epochs - share) for number, share in zip(counts, shares))
+
+def _near(options, image_size):
+    "Plans with an epoch fewer or up to two more of each size."
+    changes = product((-1, 0, 1, 2), repeat=len(STAGES) + 1)
+    counts = _counts(options, image_size)
     near = [[number + more for number, more in zip(counts, change)] for change in changes]
-    near = [each for each in near if min(each) >= 0 < each[-1]]
-    return [_with_stages(options, each, image_size) for each in sorted(near, key=_unlike_shares)]
+    return [_with_stages(options, each, image_size) for each in near if min(each) >= 0 < each[-1]]
+
+def _best(priced, budget, image_size):
+    "Of plans with their costs, the one with the most of the time and of the recipe's shares."
+    def worth(pair):
+        plan, cost = pair
+        return cost.total / budget - _WEIGHT * _difference(plan, image_size)
+    return max(priced, key=worth)
 
 def _with_all_sides(options, image_size):
     "The options with every size that a plan may have."
@@ -150,7 +172,7 @@ def plan_minutes(
     train_set: ImageSet,           # with its statistics
     compute: Compute = Compute(),  # what the training is to run on
     num_tested: int = 0,           # images in a test
-    seconds: float = None,         # to measure for, at each size; by default 0.3% of the time, at most 2
+    seconds: float = None,         # to measure for, at two sizes; by default 0.3% of the time, at most 2
 ) -> tuple:                        # options with epochs and stages instead, and their `Cost`
     "Lay a training out so that it ends in time. Raises `OptionError` if there is no time for an epoch."
     begun = time.perf_counter()
@@ -164,19 +186,21 @@ def plan_minutes(
     possible = range(_least(options), _MOST)
     number = bisect_right(possible, budget, key=lambda epochs: cost_of(plan_of(epochs)).total)
     if not number: raise _no_time(options, cost_of(plan_of(possible[0])).total)
-    plans = [plan_of(possible[number - 1])]
-    if options.resizing == 'progressive': plans += _near(plans[0], size)
-    priced = [(plan, cost) for plan, cost in zip(plans, map(cost_of, plans)) if cost.total <= budget]
-    return max(priced, key=lambda pair: min(pair[1].total, _ENOUGH * budget))  # of equals the first
+    plan = plan_of(possible[number - 1])
+    if options.resizing != 'progressive': return plan, cost_of(plan)
+    priced = [(each, cost_of(each)) for each in (plan, *_near(plan, size))]
+    return _best([pair for pair in priced if pair[1].total <= budget], budget, size)
 
 # %% ../nbs/383_planning.ipynb #19b450f5
-ON_CIFAR10 = {4: .8774, 6: .8774, 24: .9124}  # epochs of 'fast' that show all images, to their accuracy
+# skip_easy of the recipe 'fast': its epochs and the accuracy that they reached
+ON_CIFAR10 = {0.: {4: .8774, 6: .8774, 24: .9124}, .3: {7: .8771}}
 
 def reached_on_cifar10(
     options: Options,  # with epochs
 ) -> str:              # '' where nothing is known
     "What the largest number of epochs that was measured, and is not above this one, reached there."
-    own = options.model, options.width, options.recipe, options.optimizer, options.skip_easy
-    epochs = max((epochs for epochs in ON_CIFAR10 if epochs <= options.epochs), default=0)
-    if own != ('resnet18', 64, 'fast', 'muon', 0) or not epochs: return ''
-    return f'{epochs} such epochs reached {ON_CIFAR10[epochs]:.1%} on CIFAR-10'
+    if (options.model, options.width, options.recipe, options.optimizer) != ('resnet18', 64, 'fast', 'muon'):
+        return ''
+    reached = ON_CIFAR10.get(options.skip_easy, {})
+    epochs = max((epochs for epochs in reached if epochs <= options.epochs), default=0)
+    return f'{epochs} such epochs reached {reached[epochs]:.1%} on CIFAR-10' if epochs else ''
