@@ -8,8 +8,8 @@ Nothing else may run beside it. The recipes take turns within each seed. The sec
 the plan, of all steps, and of the one test at the end; loading the images is not in them. Each finished run
 is kept in the result file and not repeated. How far `fast` is above another recipe is taken seed by seed. The
 accuracy is that of the last epoch, plain, on the test images, which choose nothing; with --valid, on as many
-images held out of the training images. With --labels the images have the labels of a table of path,label;
-how many of the training images have others then than their folders say is told.
+images held out of the training images. With --labels the images have the labels of a table of path,label,
+those that are tested on too; the result says how many of the training labels differ from the folders.
 """
 import time
 from collections import Counter

@@ -27,7 +27,7 @@ from .optimizers import training_mode
 from .options import Options, make_model
 from .order import shown_shares
 from .progress import duration
-from .resizing import STAGES, read_stages, sides_of_epochs, stage_sides
+from .resizing import STAGES, check_stages, read_stages, sides_of_epochs, stage_sides
 from .training import make_trainer
 
 # %% ../nbs/383_planning.ipynb #01aece24
@@ -65,6 +65,7 @@ def _seconds_an_image(trainer, loader, seconds):
             now = time.perf_counter()
             times.append((now - before) / len(y))
             before = now
+            if len(times) == _WARM_UP: begun = now
             if len(times) >= _WARM_UP + _COUNTED and now - begun > seconds: return median(times[_WARM_UP:])
 
 def _with_sizes_between(paces, sides, whole):
@@ -79,6 +80,7 @@ def _paces(options, train_set, compute, seconds):
     replayed = compute.replayed and compute.world.size == 1
     alone = replace(compute, world=ALONE, compiled=False, replayed=replayed)
     options = replace(options, minutes=None, epochs=1 + (options.epochs or 1))
+    check_stages(options.resizing, math.inf, train_set.image_size)
     whole = min(train_set.image_size)
     sides = sorted({side for _, side in read_stages(options.resizing)} - {whole})
     paces = {}
@@ -116,9 +118,9 @@ def estimate_cost(
     return _cost(options, paces, train_set, num_tested, compute.device.type)
 
 # %% ../nbs/383_planning.ipynb #5c5236da
-_WEIGHT = 1 / 5  # in time, of a difference between shares; an epoch at another size makes two
+_WEIGHT = 1 / 5  # of the summed difference of shares, in time; a tenth at another size sums to .2
 _MOST = 100_000  # epochs of a plan
-_SPARE = .05   # of the time: saving, the memory of each image, a machine that is not always as fast
+_SPARE = .08   # of the time: saving, the memory of each image, a machine that is not always as fast
 
 def _with_stages(options, counts, image_size):
     "The options with so many epochs at each size of a recipe, whole ones last."
@@ -199,8 +201,8 @@ def reached_on_cifar10(
     options: Options,  # with epochs
 ) -> str:              # '' where nothing is known
     "What the largest number of epochs that was measured, and is not above this one, reached there."
-    if (options.model, options.width, options.recipe, options.optimizer) != ('resnet18', 64, 'fast', 'muon'):
-        return ''
+    own = options.model, options.width, options.recipe, options.optimizer, options.sampler
+    if own != ('resnet18', 64, 'fast', 'muon', 'shuffled'): return ''
     reached = ON_CIFAR10.get(options.skip_easy, {})
-    epochs = max((epochs for epochs in reached if epochs <= options.epochs), default=0)
+    epochs = max((epochs for epochs in reached if epochs <= options.epochs < 2 * epochs), default=0)
     return f'{epochs} such epochs reached {reached[epochs]:.1%} on CIFAR-10' if epochs else ''
