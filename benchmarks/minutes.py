@@ -32,8 +32,7 @@ ROWS = dict(
     peer=PEER | dict(recipe='assignment', epochs=None, precision='fastest'))
 NEVER = 10**6  # but at the end
 WHAT = dict(
-    fast='`fast`', muon='`muon`', muon16='`muon`, in the fastest number format', assignment='`assignment`',
-    peer='the recipe of KellerJordan/cifar10-zoo, in the fastest number format')
+    fast='`fast`', muon='`muon`', muon16='`muon`', assignment='`assignment`', peer='KellerJordan/cifar10-zoo')
 
 
 def trained(options, train_set, test_set):
@@ -77,6 +76,7 @@ def rows_of(runs):
     "A row for each recipe, in the order of `ROWS`."
     groups = {name: sorted((run for run in runs if run['name'] == name), key=lambda run: run['seed'])
               for name in ROWS}
+    is_compared = len({run['name'] for run in runs}) > 1
     rows = []
     for name, own in groups.items():
         if not own: continue
@@ -84,7 +84,7 @@ def rows_of(runs):
         rows.append({'recipe': WHAT[name], 'plan': plans(own), 'numbers': own[0]['precision'],
                      'of the time': f'{used:.0%}'}
                     | accuracy_cells([run['accuracy'] for run in own])
-                    | {'`fast` is above it by': advantage(groups['fast'], own)})
+                    | ({'`fast` is above it by': advantage(groups['fast'], own)} if is_compared else {}))
     return rows
 
 
