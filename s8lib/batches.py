@@ -14,7 +14,9 @@ import signal
 import threading
 import time
 from contextlib import contextmanager
+from copy import copy
 from functools import partial
+from multiprocessing import RawValue, get_context
 
 import numpy as np
 import torch
@@ -202,6 +204,18 @@ def _ignore_ctrl_c(worker):
     "Ctrl-C reaches all processes of a terminal; what it means is decided in the one that trains."
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
+class _Sign:
+    "An `Event` that is only set and read: without a lock, which a worker that is killed would keep."
+    def __init__(self): self.flag = RawValue('b')
+    def set(self): self.flag.value = 1
+    def is_set(self): return bool(self.flag.value)
+
+def _context():
+    "The usual way to start processes, but with a `_Sign` to tell them that all is done."
+    context = copy(get_context())
+    context.Event = _Sign
+    return context
+
 class WorkerBatches(_ByEpoch, DataLoader):
     "The same batches, augmented on the processor by any number of workers."
     def __init__(self,
@@ -218,28 +232,28 @@ class WorkerBatches(_ByEpoch, DataLoader):
         super().__init__(_ImagesByDraw(image_set, augment), sampler=batches, batch_size=None,
                          num_workers=workers, persistent_workers=workers > 0, pin_memory=pin,
                          worker_init_fn=_ignore_ctrl_c,
+                         multiprocessing_context=_context() if workers else None,
                          generator=torch.Generator())  # else each epoch draws from PyTorch's global one
 
     def __iter__(self):
-        with _child_signals_kept(): batches = super().__iter__()
-        for _ in range(len(self.batches)): yield self._next(batches)
+        with _child_signals_kept(): batches = self._watched(super().__iter__)
+        for _ in range(len(self.batches)): yield self._watched(batches.__next__)
 
-    def _next(self, batches):
-        "The next batch. Raises `LoaderError` if a worker is dead, or all give nothing."
-        arrived = threading.Event()
-        watch = threading.Thread(target=self._watch, args=(arrived,), daemon=True)
-        if self.num_workers: watch.start()
-        try: return next(batches)
+    def _watched(self, call):
+        "The result of a call that waits for workers. Raises `LoaderError` if one is dead, or none answers."
+        answered = threading.Event()
+        workers = self._iterator._workers if self._iterator else []
+        if workers: threading.Thread(target=self._watch, args=(answered, workers), daemon=True).start()
+        try: return call()
         except Exception:
             self._check_workers()
             raise
-        finally: arrived.set()
+        finally: answered.set()
 
-    def _watch(self, arrived):
-        "Kill the workers, of which a stopped one obeys nothing else, if no batch arrives in time."
+    def _watch(self, answered, workers):
+        "Kill the workers, of which a stopped one obeys nothing else, if they do not answer in time."
         for _ in range(self.patience):  # in steps, so that the time is not used up while all is suspended
-            if arrived.wait(1): return
-        workers = self._iterator._workers
+            if answered.wait(1): return
         self.late = next(filter(is_stopped, workers), workers[0])
         for worker in workers: worker.kill()
 
