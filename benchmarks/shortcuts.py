@@ -4,13 +4,15 @@
     python benchmarks/shortcuts.py --data-dir FOLDER --width 64 --seeds 3 --processes 4  # on a GPU
 
 A row is the recipe with another option or other sizes of images, or with something that the library does not
-do: it stops to train the first layers, averages weights, or begins with another first convolution. Its epochs
-are set by what they cost on a processor. The seconds of its steps are told beside it, so nothing else may
-run; with several processes on a GPU they are not told. The accuracy is that of the last epoch, plain, on a
-tenth of the training images that is held out. Each finished run is kept in the result file and not repeated.
+do: it stops to train the first layers, averages weights or goes back to earlier ones, begins with other
+weights, or counts less exactly. Its epochs are set by what they cost on a processor. The seconds of its
+steps are told beside it, so nothing else may run; with several processes they are not told. The accuracy is
+that of the last epoch, plain, on a tenth of the training images that is held out. Each finished run is kept
+in the result file and not repeated.
 """
 import time
 from collections.abc import Callable
+from functools import partial
 from statistics import mean
 from typing import NamedTuple
 
@@ -20,6 +22,7 @@ from recipe import accuracy_cells, load_images
 from shared import RESULTS, begun_result, describe, done_by, table, words, write_result
 from torch import nn
 
+from s8lib import optimizers
 from s8lib.batches import make_train_loader
 from s8lib.compute import pick_compute, seed_everything
 from s8lib.data import stratified_split
@@ -43,16 +46,59 @@ class Freezing(Listener):
         self.trainer.frozen += [*early.modules()]
 
 
+class Lookahead(Listener):
+    "Each five steps the weights go back a part of the way (Zhang et al. 2019; the parts are airbench's)."
+    def __init__(self, trainer, steps):
+        self.steps = steps
+        self.done = 0
+        self.weights = [weight.detach() for weight in trainer.model.parameters()]
+        self.slow = [weight.clone() for weight in self.weights]
+
+    def between_steps(self, tally):
+        self.done += 1
+        if self.done % 5: return
+        torch._foreach_lerp_(self.slow, self.weights, 1 - .95**5 * (self.done / self.steps)**3)
+        torch._foreach_copy_(self.weights, self.slow)
+
+
+class FewerIterations(Listener):
+    "Muon's matrices are made orthogonal in three iterations instead of five."
+    def start(self, plan): optimizers.NEWTON_SCHULZ_STEPS = 3
+
+    def finish(self): optimizers.NEWTON_SCHULZ_STEPS = 5
+
+
+def modules_of(trainer, kind):
+    return [module for module in trainer.model.modules() if isinstance(module, kind)]
+
+
 @torch.no_grad()
 def whitening(trainer, loader, epochs):
     "The first convolution begins with the whitening filters of a batch's patches, and their negatives."
     x, _ = next(iter(loader))
-    weight = next(module for module in trainer.model.modules() if isinstance(module, nn.Conv2d)).weight
+    weight = modules_of(trainer, nn.Conv2d)[0].weight
     patches = nn.functional.unfold(x, weight.shape[2:]).transpose(1, 2).flatten(0, 1)
     values, vectors = torch.linalg.eigh(patches.T.cov())
     filters = (vectors / (values + 5e-4).sqrt()).T.flip(0)[:len(weight) // 2]  # the largest first
     filters = torch.cat([filters, -filters])
     weight[:len(filters)] = filters.view(-1, *weight.shape[1:])
+
+
+def identities(trainer, loader, epochs):
+    "Each convolution begins by handing its channels on, as far as it has filters for them."
+    for layer in modules_of(trainer, nn.Conv2d): nn.init.dirac_(layer.weight[:layer.in_channels])
+
+
+def quick_biases(trainer, loader, epochs, factor):
+    "The biases of BatchNorm learn so many times as fast."
+    def grow(bias): bias.grad *= factor
+    for layer in modules_of(trainer, nn.BatchNorm2d): layer.bias.register_post_accumulate_grad_hook(grow)
+
+
+def looking_ahead(trainer, loader, epochs): return Lookahead(trainer, loader.batches.total_steps(epochs))
+
+
+def iterating(trainer, loader, epochs): return FewerIterations()
 
 
 def freezing(trainer, loader, epochs): return Freezing(trainer, epochs - 1)
@@ -86,6 +132,11 @@ ROWS = dict(
     late=Row('fewer small ones', 9, '3x16,3x24'),
     small=Row('more small ones', 11, '8x16,1x24'),
     freeze=Row('stem and first stage kept in the last two epochs', *HALF, freezing),
+    coarse=Row("three of Muon's iterations instead of five", *HALF, iterating),
+    bias4=Row('biases of BatchNorm at four times the rate', *HALF, partial(quick_biases, factor=4)),
+    bias16=Row('biases of BatchNorm at 16 times the rate', *HALF, partial(quick_biases, factor=16)),
+    ahead=Row('lookahead', *HALF, looking_ahead),
+    dirac=Row('convolutions that begin as identities', *HALF, identities),
     average=Row('weights averaged in the last epoch', *HALF, averaging),
     whiten=Row('a first convolution that whitens', *HALF, whitening))
 
@@ -137,7 +188,7 @@ def main(
     width: int = 16,  # channels of the stem; 64 is the published network
     num_images: int = 0,  # of the training images; 0 for all
     seeds: int = 1,  # runs of each row
-    processes: int = 1,  # runs at the same time, on a GPU
+    processes: int = 1,  # runs at the same time
     name: str = None,  # of the result files; by default shortcuts-width-N
     out: str = RESULTS,  # folder of the result files
 ):
