@@ -3,13 +3,16 @@
     python benchmarks/minutes.py --data-dir FOLDER --minutes 34  # FOLDER/{train,test}/<class>
     python benchmarks/minutes.py --data-dir FOLDER --minutes 3 --width 16 --rows fast,muon16,peer --seeds 5
     python benchmarks/minutes.py --data-dir FOLDER --minutes 3 --width 16 --rows fast,muon16 --labels FILE
+    python benchmarks/minutes.py --data-dir FOLDER --minutes 3 --num-images 2000 --rows batches16,batches32,\\
+        batches64 --seeds 3 --valid --num-tested 5000
 
 Nothing else may run beside it. The recipes take turns within each seed. The seconds are those of measuring
 the plan, of all steps, and of the one test at the end; loading the images is not in them. Each finished run
-is kept in the result file and not repeated. How far `fast` is above another recipe is taken seed by seed. The
-accuracy is that of the last epoch, plain, on the test images, which choose nothing; with --valid, on as many
-images held out of the training images. With --labels the images have the labels of a table of path,label,
-those that are tested on too; the result says how many of the training labels differ from the folders.
+is kept in the result file and not repeated. How far the first recipe is above another one is taken seed by
+seed. The accuracy is that of the last epoch, plain, on the test images, which choose nothing; with --valid,
+on half of the training images, which is held out. With --labels the images have the labels of a table of
+path,label, those that are tested on too; the result says how many of the training labels differ from the
+folders.
 """
 import time
 from collections import Counter
@@ -21,6 +24,7 @@ from recipe import PEER, accuracy_cells, fitted, interval, load_images
 from shared import RESULTS, begun_result, describe, table, words, write_result
 
 from s8lib.compute import pick_compute
+from s8lib.data import stratified_split
 from s8lib.options import Options
 from s8lib.planning import plan_minutes
 
@@ -29,10 +33,12 @@ ROWS = dict(
     muon=dict(recipe='muon'),
     muon16=dict(recipe='muon', precision='fastest'),
     assignment=dict(recipe='assignment'),
-    peer=PEER | dict(recipe='assignment', epochs=None, precision='fastest'))
+    peer=PEER | dict(recipe='assignment', epochs=None, precision='fastest'),
+    **{f'batches{size}': dict(recipe='fast', batch_size=size) for size in (16, 32, 64, 128)})
 NEVER = 10**6  # but at the end
 WHAT = dict(
-    fast='`fast`', muon='`muon`', muon16='`muon`', assignment='`assignment`', peer='KellerJordan/cifar10-zoo')
+    fast='`fast`', muon='`muon`', muon16='`muon`', assignment='`assignment`', peer='KellerJordan/cifar10-zoo',
+    **{f'batches{size}': f'`fast`, batches of {size}' for size in (16, 32, 64, 128)})
 
 
 def trained(options, train_set, test_set):
@@ -74,17 +80,17 @@ def advantage(runs, others):
 
 def rows_of(runs):
     "A row for each recipe, in the order of `ROWS`."
+    names = [name for name in ROWS if any(run['name'] == name for run in runs)]
     groups = {name: sorted((run for run in runs if run['name'] == name), key=lambda run: run['seed'])
-              for name in ROWS}
-    is_compared = len({run['name'] for run in runs}) > 1
+              for name in names}
+    title = f'{WHAT[names[0]]} is above it by'
     rows = []
     for name, own in groups.items():
-        if not own: continue
         used = mean(run['seconds'] / 60 / run['minutes'] for run in own)
         rows.append({'recipe': WHAT[name], 'plan': plans(own), 'numbers': own[0]['precision'],
                      'of the time': f'{used:.0%}'}
                     | accuracy_cells([run['accuracy'] for run in own])
-                    | ({'`fast` is above it by': advantage(groups['fast'], own)} if is_compared else {}))
+                    | ({title: advantage(groups[names[0]], own)} if names[1:] else {}))
     return rows
 
 
@@ -93,12 +99,13 @@ def main(
     data_dir: str = None,  # holds {train,test}/<class>/*; by default the drawn shapes
     data_name: str = None,  # what to call these data in the result
     minutes: float = 34,  # for each training
-    rows: str = 'fast,muon',  # of 'fast', 'muon', 'muon16', 'assignment', 'peer'
+    rows: str = 'fast,muon',  # of `ROWS`
     width: int = 64,  # channels of the stem; 64 is the published network
     num_images: int = 0,  # of the training images; 0 for all
+    num_tested: int = 0,  # of those that are tested on; 0 for all
     seeds: int = 1,  # runs of each row
     first_seed: int = 0,  # of them, so that several commands can share the work
-    valid: bool = False,  # measure on as many images, held out of the training images
+    valid: bool = False,  # measure on half of the training images, held out
     labels: str = None,  # table of path,label of all images, which goes before their folders' names
     name: str = None,  # of the result files; by default minutes-N, with width and table where there are any
     out: str = RESULTS,  # folder of the result files
@@ -107,6 +114,7 @@ def main(
     parts = f'minutes-{minutes:g}', f'width-{width}' * (width != 64), labels and Path(labels).stem
     name = name or '-'.join(filter(None, parts))
     train_set, test_set = load_images(data_dir, num_images, valid, labels)
+    if num_tested: test_set = stratified_split(test_set, num_tested / len(test_set), 0)[1]
     setting = dict(data=data_name or ('images of a folder' if data_dir else 'shapes'), width=width,
                    train_images=len(train_set), minutes=minutes,
                    tested_on=f'{len(test_set):,} {"held-out training" if valid else "test"} images')

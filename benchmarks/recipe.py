@@ -2,6 +2,8 @@
 
     python benchmarks/recipe.py --data-dir FOLDER                             # FOLDER/{train,test}/<class>/*
     python benchmarks/recipe.py --data-dir FOLDER --width 64 --num-images 0 --rows published --processes 4
+    python benchmarks/recipe.py --data-dir FOLDER --width 16 --num-images 2000 --rows few --valid \\
+        --name recipe-few
 
 The second command is for a GPU: the whole network, several runs at the same time.
 By default a narrow network is trained on a part of the images. Each finished run is kept in the result file,
@@ -61,6 +63,8 @@ ROWS = dict(
         'the recipe in batches of 250': SMALLER,
         '… without CutOut': SMALLER | dict(cutout=0),
         '… without CutOut, and a padding of 2': SMALLER | dict(cutout=0, padding=2)},
+    # of 2,000 images; a hundredth of them makes batches of 20
+    few={f'`muon` in batches of {size}': MUON | dict(batch_size=size) for size in (16, 32, 64)},
     peer={'the 26-epoch recipe': PEER},
     # of the whole network; each with its own epochs
     published={

@@ -47,7 +47,10 @@ class Freezing(Listener):
 
 
 class Lookahead(Listener):
-    "Each five steps the weights go back a part of the way (Zhang et al. 2019; the parts are airbench's)."
+    """Each five steps the weights go back a part of the way (Zhang et al. 2019).
+
+    The parts are airbench's, which looks back at BatchNorm's statistics too, and ends at the slow weights.
+    """
     def __init__(self, trainer, steps):
         self.steps = steps
         self.done = 0
