@@ -142,8 +142,19 @@ class Checkpoints:
         "Whether it is time for another one. Warns with `SaveWarning` if the last one has failed."
         if self.writing and self.writing.done(): self.wait()
         if steps % (self.every or STEPS_BETWEEN_SAVES): return False
-        is_idle = self.writing is None and time.monotonic() - self.ended >= self.seconds / SHARE_OF_TIME
-        return self.every is not None or is_idle
+        return self.every is not None or self.writing is None and self.is_rare(self.ended)
+
+    def is_due_after_epoch(self,
+        saved: float,  # when one was made after an epoch before, in seconds of `time.monotonic`
+    ) -> bool:
+        "Whether it is time for another one after an epoch, however new the last one between two steps is."
+        return self.every is not None or self.is_rare(saved)
+
+    def is_rare(self,
+        since: float,  # seconds of `time.monotonic`
+    ) -> bool:
+        "Whether one in the time since then costs no more than its share."
+        return time.monotonic() - since >= self.seconds / SHARE_OF_TIME
 
     def save_first(self,
         files: dict,  # name to tensors or JSON

@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 import torch
 
-from .batches import LoaderError
 from .core import OptionError, at_least
 from .distributed import share_buffers
 from .interrupts import interruptible
@@ -23,6 +22,7 @@ from .predictions import NonFiniteLogits
 from .progress import long_run_notice, note, progress_bar
 from .losses import CrossEntropy
 from .training import DivergedError, Step, Tally, Trainer
+from .workers import LoaderError
 
 # %% ../nbs/380_fitting.ipynb #34cc1f42
 class Plan(NamedTuple):
@@ -43,11 +43,13 @@ class Plan(NamedTuple):
         "What training images of an epoch cost, in tested images."
         return round(3 * num_images * (self.work[number - 1] if number <= len(self.work) else 1))
 
+    def epoch_cost(self, number):
+        "What an epoch costs with its test, in tested images."
+        return self.training_cost(number, self.num_shown(number)) + self.test_images * self.is_tested(number)
+
     def cost(self, epochs):
         "What the first epochs cost with their tests, in tested images."
-        numbers = range(1, epochs + 1)
-        tests = self.test_images * sum(map(self.is_tested, numbers))
-        return tests + sum(self.training_cost(number, self.num_shown(number)) for number in numbers)
+        return sum(map(self.epoch_cost, range(1, epochs + 1)))
 
     def num_shown(self, number):
         share = self.shown[number - 1] if number <= len(self.shown) else 1
@@ -84,8 +86,8 @@ class ProgressBar(Listener):
         self.total = plan.cost(plan.epochs)
         self.bar = progress_bar(self.total, 'starting', stream=self.stream)
         self.number = plan.epochs_done + 1
-        done = plan.training_cost(self.number, plan.images_done)
-        self.bar.initial = plan.cost(plan.epochs_done) + done
+        self.finished = plan.cost(plan.epochs_done)
+        self.bar.initial = self.finished + plan.training_cost(self.number, plan.images_done)
         self.bar.n = self.bar.initial
         self.times = []
 
@@ -109,7 +111,8 @@ class ProgressBar(Listener):
     def tested(self, num_images): self.bar.update(max(0, min(num_images, self.total - self.bar.n)))
 
     def epoch(self, row, tests):
-        self.bar.update(self.plan.cost(row['epoch']) - self.bar.n)  # steps are rounded
+        self.finished += self.plan.epoch_cost(row['epoch'])
+        self.bar.update(self.finished - self.bar.n)  # steps are rounded
         results = [_words(split, row) for split in ('train', *tests)]
         note(self.bar, f'epoch {row["epoch"]}: {", ".join(results)}, {row["seconds"]:.0f} s')
 

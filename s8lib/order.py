@@ -6,7 +6,7 @@ Docs: https://s8lib.github.io/s8lib/order.html.md"""
 
 # %% auto #0
 __all__ = ['epoch_order', 'batch_sizes', 'shares_fit', 'check_shares', 'batch_size_for', 'balanced_order', 'shown_shares',
-           'EpochBatches']
+           'EpochBatches', 'EpochLoader']
 
 # %% ../nbs/330_order.ipynb #9df2248a
 import numpy as np
@@ -65,9 +65,10 @@ def batch_size_for(
     num_images: int,     # to train on
     processes: int = 1,  # that share a batch; their number divides it
     share: float = .01,  # of the images
-) -> int:                # at least 16, at most the share of 50,000 images
+    least: int = 16,     # images, as far as there are so many
+) -> int:                # at most the share of 50,000 images
     "The batch size of a recipe that names none."
-    size = min(num_images, max(16, int(share * min(num_images, 50_000))))
+    size = min(num_images, max(least, int(share * min(num_images, 50_000))))
     sizes = range(max(1, size // processes) * processes, 0, -processes)
     return next((size for size in sizes if shares_fit(size, num_images, processes)), sizes[0])
 
@@ -158,3 +159,26 @@ class EpochBatches:
     def __iter__(self):  # yields a `Draw` for each batch that is left of the epoch
         batches = np.split(self.order, np.cumsum(self.sizes)[:-1])
         for batch in batches[self.done:]: yield Draw(self.seed, self.epoch, self.world.share(batch))
+
+# %% ../nbs/330_order.ipynb #8ea96634
+class EpochLoader:
+    "What the loaders of an epoch's `batches` have in common."
+    work = ()  # of each epoch, 1 for whole images; empty where all are whole
+
+    @property
+    def sizes(self) -> list:
+        "Images of each batch of the whole epoch, of all processes together."
+        return self.batches.sizes
+
+    @property
+    def shown(self) -> tuple:
+        "Share of the images that each epoch shows; empty where all are shown."
+        return self.batches.shown
+
+    def set_epoch(self,
+        epoch: int,     # 0, 1, …
+        done: int = 0,  # batches of the epoch that have been taken already
+    ):
+        "Yield the batches of this epoch from now on, without those that are done."
+        self.batches.epoch = epoch
+        self.batches.done = done

@@ -9,6 +9,7 @@ __all__ = ['describe_run', 'new_folder', 'StoppedWarning', 'RunRecord']
 
 # %% ../nbs/620_records.ipynb #d431a856
 import shlex
+import time
 from pathlib import Path
 
 from . import __version__
@@ -88,6 +89,8 @@ class RunRecord(Listener):
         self.history = list(start.history) if start else []
         self.predictions = start and start.predictions
         self.steps = start.save.facts['steps'] if start else 0
+        self.owed = {}, {}     # files and facts of the end of the last epoch, if no save holds them yet
+        self.epoch_saved = 0.  # when the end of an epoch was saved, in seconds of `time.monotonic`
         self.checkpoints = Checkpoints(folder, config['options']['save_every'])
         if start: self._follow(start)
         self.log = TensorBoardLog(folder, start and start.save.facts['log'])
@@ -117,7 +120,7 @@ class RunRecord(Listener):
         "The files and facts of this moment, between two steps or, without a tally, after an epoch."
         state, trainer_facts = trainer_state(self.trainer)
         weights = weights_of(self.trainer.model)
-        files = {'weights.safetensors': weights, 'optimizer.safetensors': state}
+        files = self.owed[0] | {'weights.safetensors': weights, 'optimizer.safetensors': state}
         if is_tested: files |= self._tested_files(weights)
         if self.history and not tally: files |= self._epoch_files()
         if tally and self.recorder: files |= {'unfinished.safetensors': self.recorder.unfinished()}
@@ -134,16 +137,32 @@ class RunRecord(Listener):
 
     def between_steps(self, tally):
         self.steps += 1
-        if self.checkpoints.is_due(self.steps): self.checkpoints.put(lambda: self._moment(tally))
+        if self.checkpoints.is_due(self.steps): self._save(tally)
 
     def epoch(self, row, tests):
         self.history.append(row)
         self.predictions = tests.get('test', self.predictions)
         self.log.epoch(row, tests)
-        self.checkpoints.put(lambda: self._moment(None, is_tested=bool(tests)))
+        self.owed = self._moment(None, is_tested=bool(tests))
+        if self.checkpoints.is_due_after_epoch(self.epoch_saved): self._save_epoch()
+
+    def _save(self, tally):
+        "Save this moment between two steps, and what is owed."
+        self.checkpoints.put(lambda: self._moment(tally))
+        self.owed = {}, {}
+
+    def _save_epoch(self):
+        "Save the end of the last epoch, if no save holds it yet."
+        if not self.owed[0]: return
+        self.checkpoints.put(lambda: self.owed)
+        self.owed = {}, {}
+        self.epoch_saved = time.monotonic()
+
+    def finish(self): self._save_epoch()
 
     def stopped(self, history, tally):
-        if tally: self.checkpoints.put(lambda: self._moment(tally))
+        if tally: self._save(tally)
+        self._save_epoch()
         is_saved = self.checkpoints.finish()
         folder = str(self.folder)
         outcome = 'saved' if is_saved else 'not saved, but an earlier step is'

@@ -20,8 +20,7 @@ from .compute import FallbackWarning
 from .interface import MODEL_ERRORS
 from .models.resnet import ResNet
 
-# %% ../nbs/325_replay.ipynb #7ff88a5a
-MOST_RECORDINGS = 12  # of one network, which has up to three sizes of images, and a few of batches
+# %% ../nbs/325_replay.ipynb #9a550fef
 _HOOKS = '_forward_hooks', '_forward_pre_hooks', '_backward_hooks', '_backward_pre_hooks'
 
 def can_replay(
@@ -34,6 +33,7 @@ def _is_watched(network):
     by_modules = any(getattr(module, name) for module in network.modules() for name in _HOOKS)
     return by_modules or any(weight._backward_hooks for weight in network.parameters())
 
+# %% ../nbs/325_replay.ipynb #9ecea2e2
 class _Whole(nn.Module):
     "A network as the one module whose `forward` is recorded."
     def __init__(self, network):
@@ -72,6 +72,9 @@ def _record(network, x):
         warnings.warn(f'the steps of this network cannot be recorded, and run one by one: {error}',
                       FallbackWarning, stacklevel=2)
         return None
+
+# %% ../nbs/325_replay.ipynb #7ff88a5a
+MOST_RECORDINGS = 12  # of one network, which has up to three sizes of images, and a few of batches
 
 class ReplayedNetwork(nn.Module):
     "A network whose training steps are recorded as CUDA graphs, and replayed."

@@ -101,13 +101,17 @@ def keep_shown(
 _VERSIONS = 'torch', 'numpy', 'albumentations'
 
 def _check_epochs(start, epochs):
-    "Raise `OptionError` for fewer epochs than were begun, or as many without a test at the end."
+    "Raise `OptionError` for fewer epochs than were begun, or as many whose last one is none to end with."
     done = len(start.history)
     if epochs < done + bool(start.tally):
         further = ' and begun another' if start.tally else ''
         raise OptionError(f'the run has finished {done} epochs{further}; epochs={epochs} is less')
     if done and epochs == done != tested_epoch(start.history):
         raise OptionError(f'epoch {done} of the run was not tested, and is not its last: take more epochs')
+    shown = start.save.facts.get('shown', [])
+    if epochs <= len(shown) and shown[epochs - 1] < 1:
+        raise OptionError(f'epoch {epochs} of the run leaves easy images out, and cannot be its last: '
+                          'take more epochs')
 
 def resumed_options(
     start: StartingPoint,  # of the run

@@ -21,9 +21,10 @@ def last_margins(
     dynamics: Dynamics,  # of the epochs so far
 ) -> np.ndarray:         # float32 (N,); NaN for an image that was never seen
     "The margin of each image when it was last seen."
-    last = torch.full(dynamics.margins.shape[1:], torch.nan)
-    for margins in dynamics.margins.float(): last = torch.where(margins.isnan(), last, margins)
-    return last.numpy()
+    never = dynamics.margins.new_full((1, dynamics.margins.shape[1]), torch.nan)
+    latest_first = torch.cat([dynamics.margins.flip(0), never])
+    place = (~latest_first.isnan()).byte().argmax(0)  # 0 too where an image was never seen
+    return latest_first.gather(0, place[None])[0].float().numpy()
 
 def easiest(
     margins: np.ndarray,  # float (N,)
