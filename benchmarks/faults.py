@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 from fastcore.script import call_parse
@@ -154,8 +155,8 @@ def main(
     result = 'faults-short' if short else 'faults'
     path = out / f'{result}-trials.jsonl'
     if fresh: path.unlink(missing_ok=True)
-    key = dict(code=library_code(), seed=seed)
-    folder = work.absolute() / f'{key["code"]}-{seed}'
+    key = dict(code=library_code(), seed=seed, torch=version('torch'))
+    folder = work.absolute() / '-'.join(map(str, key.values()))
     setting = describe_setting(short, jobs, key)
     def place_of(name): return Place(folder / name, folder / 'common', seed, short, jobs, data_dir)
 

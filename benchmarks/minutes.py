@@ -3,8 +3,8 @@
     python benchmarks/minutes.py --data-dir FOLDER --minutes 34  # FOLDER/{train,test}/<class>
     python benchmarks/minutes.py --data-dir FOLDER --minutes 3 --width 16 --rows fast,muon16,peer --seeds 5
     python benchmarks/minutes.py --data-dir FOLDER --minutes 3 --width 16 --rows fast,muon16 --labels FILE
-    python benchmarks/minutes.py --data-dir FOLDER --minutes 3 --num-images 2000 --rows batches16,batches32,\\
-        batches64 --seeds 3 --valid --num-tested 5000
+    python benchmarks/minutes.py --data-dir FOLDER --minutes 3 --num-images 2000 --rows batches64,batches16,\\
+        batches32,batches128 --seeds 2 --valid --num-tested 5000
 
 Nothing else may run beside it. The recipes take turns within each seed. The seconds are those of measuring
 the plan, of all steps, and of the one test at the end; loading the images is not in them. Each finished run
@@ -28,17 +28,18 @@ from s8lib.data import stratified_split
 from s8lib.options import Options
 from s8lib.planning import plan_minutes
 
+SIZES = 64, 16, 32, 128  # of batches where there are few images
 ROWS = dict(
     fast=dict(recipe='fast'),
     muon=dict(recipe='muon'),
     muon16=dict(recipe='muon', precision='fastest'),
     assignment=dict(recipe='assignment'),
     peer=PEER | dict(recipe='assignment', epochs=None, precision='fastest'),
-    **{f'batches{size}': dict(recipe='fast', batch_size=size) for size in (16, 32, 64, 128)})
+    **{f'batches{size}': dict(recipe='fast', batch_size=size) for size in SIZES})
 NEVER = 10**6  # but at the end
 WHAT = dict(
     fast='`fast`', muon='`muon`', muon16='`muon`', assignment='`assignment`', peer='KellerJordan/cifar10-zoo',
-    **{f'batches{size}': f'`fast`, batches of {size}' for size in (16, 32, 64, 128)})
+    **{f'batches{size}': f'`fast`, batches of {size}' for size in SIZES})
 
 
 def trained(options, train_set, test_set):
@@ -75,7 +76,7 @@ def advantage(runs, others):
     mine, theirs = ({run['seed']: run['accuracy'] for run in each} for each in (runs, others))
     differences = [mine[seed] - theirs[seed] for seed in mine.keys() & theirs.keys()]
     if runs is others or not differences: return '–'
-    return f'{mean(differences):+.2%} {interval(differences)}'
+    return f'{mean(differences):+.2%}' + f' {interval(differences)}' * (len(differences) > 1)
 
 
 def rows_of(runs):
@@ -87,8 +88,9 @@ def rows_of(runs):
     rows = []
     for name, own in groups.items():
         used = mean(run['seconds'] / 60 / run['minutes'] for run in own)
-        rows.append({'recipe': WHAT[name], 'plan': plans(own), 'numbers': own[0]['precision'],
-                     'of the time': f'{used:.0%}'}
+        rows.append({'recipe': WHAT[name], 'minutes': f"{own[0]['minutes']:g}", 'plan': plans(own),
+                     'number format': own[0]['precision'],
+                     'time used': f'{used:.0%}'}
                     | accuracy_cells([run['accuracy'] for run in own])
                     | ({title: advantage(groups[names[0]], own)} if names[1:] else {}))
     return rows
@@ -107,11 +109,12 @@ def main(
     first_seed: int = 0,  # of them, so that several commands can share the work
     valid: bool = False,  # measure on half of the training images, held out
     labels: str = None,  # table of path,label of all images, which goes before their folders' names
-    name: str = None,  # of the result files; by default minutes-N, with width and table where there are any
+    name: str = None,  # of the result files; by default minutes-N, with what is not usual
     out: str = RESULTS,  # folder of the result files
 ):
     "Measure what a given time buys."
-    parts = f'minutes-{minutes:g}', f'width-{width}' * (width != 64), labels and Path(labels).stem
+    parts = (f'minutes-{minutes:g}', f'width-{width}' * (width != 64), num_images and f'of-{num_images}',
+             labels and Path(labels).stem)
     name = name or '-'.join(filter(None, parts))
     train_set, test_set = load_images(data_dir, num_images, valid, labels)
     if num_tested: test_set = stratified_split(test_set, num_tested / len(test_set), 0)[1]

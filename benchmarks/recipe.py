@@ -68,9 +68,9 @@ ROWS = dict(
     peer={'the 26-epoch recipe': PEER},
     # of the whole network; each with its own epochs
     published={
-        '`fast`, 24 epochs': dict(recipe='fast', epochs=24, batch_size=None),
-        '`muon`, 20 epochs': dict(recipe='muon', epochs=20, batch_size=None),
-        'the 26-epoch recipe': PEER},
+        '`fast`, 24 epochs, batches of 250': dict(recipe='fast', epochs=24, batch_size=None),
+        '`muon`, 20 epochs, batches of 500': dict(recipe='muon', epochs=20, batch_size=None),
+        'the 26-epoch recipe, batches of 500': PEER},
     longer={'`muon`, 40 epochs': dict(recipe='muon', epochs=40, batch_size=None)},
     # for few images, where batches of 500 leave the recipe too few steps
     peer64={'the 26-epoch recipe in batches of 64, rate 0.05': PEER | dict(learning_rate=.05, batch_size=64)})

@@ -134,7 +134,7 @@ ROWS = dict(
     middle=Row('two thirds at 24 pixels', 8, '5x24'),
     late=Row('fewer small ones', 9, '3x16,3x24'),
     small=Row('more small ones', 11, '8x16,1x24'),
-    freeze=Row('stem and first stage kept in the last two epochs', *HALF, freezing),
+    freeze=Row('stem and first stage frozen in the last two epochs', *HALF, freezing),
     coarse=Row("three of Muon's iterations instead of five", *HALF, iterating),
     bias4=Row('biases of BatchNorm at four times the rate', *HALF, partial(quick_biases, factor=4)),
     bias16=Row('biases of BatchNorm at 16 times the rate', *HALF, partial(quick_biases, factor=16)),

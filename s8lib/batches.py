@@ -16,7 +16,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from .choices import BATCH_SHARES, LEAST_BATCHES
+from .choices import BATCH_SHARES
 from .compute import Compute
 from .core import OptionError
 from .data import MAPPED, ImageSet
@@ -181,7 +181,7 @@ def _resized(augment, options, train_set):
 def _loader(train_set, options, compute):
     "The loader of the kind that suits images and device."
     batch_size = options.batch_size or batch_size_for(
-        len(train_set), compute.world.size, BATCH_SHARES[options.recipe], LEAST_BATCHES[options.recipe])
+        len(train_set), compute.world.size, BATCH_SHARES[options.recipe])
     labels = train_set.labels if options.sampler == 'balanced' else None
     if options.skip_easy and not options.epochs:
         raise OptionError('which epochs leave images out is open as long as their number is: give epochs, or '

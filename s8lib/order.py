@@ -65,10 +65,9 @@ def batch_size_for(
     num_images: int,     # to train on
     processes: int = 1,  # that share a batch; their number divides it
     share: float = .01,  # of the images
-    least: int = 16,     # images, as far as there are so many
-) -> int:                # at most the share of 50,000 images
+) -> int:                # at least 64 as far as there are so many, at most the share of 50,000 images
     "The batch size of a recipe that names none."
-    size = min(num_images, max(least, int(share * min(num_images, 50_000))))
+    size = min(num_images, max(64, int(share * min(num_images, 50_000))))
     sizes = range(max(1, size // processes) * processes, 0, -processes)
     return next((size for size in sizes if shares_fit(size, num_images, processes)), sizes[0])
 

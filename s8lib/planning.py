@@ -235,14 +235,15 @@ def plan_minutes(
 # skip_easy of the recipe 'fast' to its epochs and the accuracy that they reached
 ON_CIFAR10 = {0.: {4: .8774, 6: .8774, 24: .9124}, .3: {6: .8732, 7: .8792, 8: .8814, 12: .8987}}
 # what decides on the accuracy too, and must be as in the recipe
-_PARTS = ('model', 'width', 'recipe', 'optimizer', 'learning_rate', 'weight_decay', 'schedule',
-          'label_smoothing', 'class_weights', 'sampler', 'padding_mode', 'flip', 'cutout')
+_PARTS = ('model', 'width', 'stem', 'recipe', 'batch_size', 'optimizer', 'learning_rate', 'weight_decay',
+          'schedule', 'label_smoothing', 'class_weights', 'sampler', 'padding', 'padding_mode', 'flip',
+          'cutout')
 
 def reached_on_cifar10(
-    options: Options,  # with epochs
+    options: Options,  # with epochs and a batch size
 ) -> str:              # '' where nothing is known
     "What the largest number of epochs that was measured, and is not above this one, reached there."
-    recipe = Options(recipe='fast').filled((32, 32))
+    recipe = Options(recipe='fast', batch_size=250).filled((32, 32))  # for 50,000 images
     is_other = any(getattr(options, name) != getattr(recipe, name) for name in _PARTS)
     if is_other or options.resizing == 'none': return ''
     reached = ON_CIFAR10.get(options.skip_easy, {})
