@@ -89,6 +89,7 @@ def _draw(explanation, page):
     say(f'Maps: {page}')
     return page
 
+# %% ../nbs/708_actions.ipynb #a9862e52
 def _mistake_table(explanation):
     "A row for each mistake that is explained."
     mistakes = explanation.mistakes
@@ -102,6 +103,7 @@ def _mistake_table(explanation):
 
 _SHOWN = 10  # mistakes and issues that are printed or drawn
 
+# %% ../nbs/708_actions.ipynb #2012d163
 def _own_network(name, device):
     "A network of the user's own code, and what makes its input of a photo. Raises `OptionError` for others."
     module, _, function = name.partition(':')
@@ -140,6 +142,7 @@ def _explain(report, run, photos, data_dir, labels, device):
     say(*_mistake_table(explanation).splitlines(), *explanation.notes, '')
     _report(run, report['is_opened'], explanation=explanation)
 
+# %% ../nbs/708_actions.ipynb #ba172a52
 def _write_again(report, run, data_dir, labels, device):
     "Write the report of a run anew."
     _report(open_run(run, data_dir, device, load_images=True, labels=labels), **report)
@@ -170,6 +173,7 @@ def _export(report, run, folder, onnx):
     "Write the network of a run for others."
     say(f'Exported:     {export_run(open_run(run, device="cpu"), folder, onnx)}')
 
+# %% ../nbs/708_actions.ipynb #5a65e994
 ACTIONS = dict(train=_train, resume=_train, explain=_explain, report=_write_again, compare=_compare,
                issues=_issues, export=_export)
 _REPORT = dict(num_mistakes='num_mistakes', layer='layer', method='method', open='is_opened')

@@ -206,19 +206,21 @@ def _is_embedding(flow, passage):
     names = {node.name().lower() for node in _nodes_below(passage.place[0])}
     return all('max' not in name and any(word in name for word in LINEAR) for name in names)
 
-UNHEARD = (
-    'no layer is called where it can be heard: explain the module from which this scripted or exported '
-    'program was made')
-UNDIFFERENTIABLE = (
-    'no gradient goes from the logits to the images: forward detaches it, runs without gradients, or has '
-    'quantized layers; name a layer, for a method without gradient')
-
+# %% ../nbs/440_evidence.ipynb #d4d6061d
 def _is_mere_norm(maps, index):
     "Whether a layer only normalizes, for what comes next, the map of the block before it."
     (block, (before, *_)), (norm, (after, *_)) = maps[index - 1:index + 1] if index else maps[:1] * 2
     modules = norm.module, block.module
     alike = before[1] == after[1] and 'norm' in type(norm.module).__name__.lower()
     return alike and [any(module.children()) for module in modules] == [False, True]
+
+# %% ../nbs/440_evidence.ipynb #6dbe2498
+UNHEARD = (
+    'no layer is called where it can be heard: explain the module from which this scripted or exported '
+    'program was made')
+UNDIFFERENTIABLE = (
+    'no gradient goes from the logits to the images: forward detaches it, runs without gradients, or has '
+    'quantized layers; name a layer, for a method without gradient')
 
 def _size(grid): return 'x'.join(map(str, grid))
 
@@ -249,6 +251,7 @@ def _reason(flow, larger_than, refused):
     if not available: return 'there are no maps at all'
     return f'there are {available}; take larger images, or name a layer'
 
+# %% ../nbs/440_evidence.ipynb #0f738039
 def _large_maps(flow, larger_than):
     "The maps that all evidence goes through and that are large enough, from the last to the first."
     maps = flow.maps

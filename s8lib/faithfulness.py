@@ -57,6 +57,7 @@ def score_to_follow(
         raise CamError('the model is a regression and has no probability; say score=regression(0)')
     return probability('sigmoid' if kind == 'multi_label_classification' else None)
 
+# %% ../nbs/470_faithfulness.ipynb #cc6adce7
 @dataclass(frozen=True, eq=False, repr=False)
 class Question:
     """How high is a score in versions of each image? Asked of a private copy.

@@ -37,11 +37,6 @@ from .tables import Table
 from .verdicts import SIGNS, Reference, Signs, reference_of, signs_of
 
 # %% ../nbs/660_runs.ipynb #96015fac
-_SOURCES = dict(
-    shapes='draws the images',
-    cifar10='reads the images, and fetches them (170 MB) if they are not there',
-    folder='reads the images from the data_dir of the run; pass data_dir (--data-dir) if they have moved')
-
 def read_dynamics(
     save: Save,    # of a run
     config: dict,  # of the run
@@ -72,7 +67,12 @@ def tested_part(
     "The epochs of tested weights; all where none was tested before the training was stopped."
     return history[:tested_epoch(history) or None]
 
+# %% ../nbs/660_runs.ipynb #6ca705e7
 _LAST = 5  # epochs that a view shows
+_SOURCES = dict(
+    shapes='draws the images',
+    cifar10='reads the images, and fetches them (170 MB) if they are not there',
+    folder='reads the images from the data_dir of the run; pass data_dir (--data-dir) if they have moved')
 
 def _told(name, value):
     "A value of the history as text."

@@ -111,6 +111,7 @@ def _take_back(folder, sizes):
     for name, num_bytes in kept.items():
         os.truncate(folder / name, min(num_bytes, (folder / name).stat().st_size))
 
+# %% ../nbs/610_tensorboard.ipynb #b45db82b
 def _tolerant(write):
     "Let a method of the log warn and do nothing more once the log cannot be written."
     @wraps(write)
@@ -134,6 +135,7 @@ class _EventFile:
         join_event_files(self.files)
         self.files = self.files[:1]
 
+# %% ../nbs/610_tensorboard.ipynb #b9383d43
 class TensorBoardLog(Listener):
     "One run's event files, for TensorBoard to read while they are being written."
     def __init__(self,

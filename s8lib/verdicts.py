@@ -217,6 +217,7 @@ WEIGHTS = dict(
     closest=Weight(-.67, .41, (-.31, -.12, .43)),
     epochs=Weight(-1.82, 1.64, (-.62, 1.10, -.49)))
 
+# %% ../nbs/570_verdicts.ipynb #d67256dc
 @dataclass(frozen=True, eq=False, repr=False)
 class Verdicts(Table, Columnar):
     "Whose mistake each of M images is; a table of how many there are of each kind."
@@ -263,6 +264,7 @@ class Verdicts(Table, Columnar):
         signs = {name: values.tolist() for name, values in self.evidence.items()}
         return dict(verdict=self.names, **chances, proposed=self.proposed.tolist(), **signs)
 
+# %% ../nbs/570_verdicts.ipynb #0205406f
 def _scores(signs):
     "The log-odds of each verdict (M, 3)."
     scores = torch.tensor(PRIOR).repeat(len(signs.proposed), 1)
