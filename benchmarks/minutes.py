@@ -109,7 +109,7 @@ def main(
     first_seed: int = 0,  # of them, so that several commands can share the work
     valid: bool = False,  # measure on half of the training images, held out
     labels: str = None,  # table of path,label of all images, which goes before their folders' names
-    name: str = None,  # of the result files; by default minutes-N, with what is not usual
+    name: str = None,  # of the result files; by default minutes-N, with width, images and table where given
     out: str = RESULTS,  # folder of the result files
 ):
     "Measure what a given time buys."

@@ -3,7 +3,7 @@
     python benchmarks/recipe.py --data-dir FOLDER                             # FOLDER/{train,test}/<class>/*
     python benchmarks/recipe.py --data-dir FOLDER --width 64 --num-images 0 --rows published --processes 4
     python benchmarks/recipe.py --data-dir FOLDER --width 16 --num-images 2000 --rows few --valid \\
-        --name recipe-few
+        --seeds 2 --name recipe-few
 
 The second command is for a GPU: the whole network, several runs at the same time.
 By default a narrow network is trained on a part of the images. Each finished run is kept in the result file,
@@ -63,7 +63,7 @@ ROWS = dict(
         'the recipe in batches of 250': SMALLER,
         '… without CutOut': SMALLER | dict(cutout=0),
         '… without CutOut, and a padding of 2': SMALLER | dict(cutout=0, padding=2)},
-    # of 2,000 images; a hundredth of them makes batches of 20
+    # of 500 and of 2,000 images; a hundredth of them would make batches of 5 and of 20
     few={f'`muon` in batches of {size}': MUON | dict(batch_size=size) for size in (16, 32, 64)},
     peer={'the 26-epoch recipe': PEER},
     # of the whole network; each with its own epochs

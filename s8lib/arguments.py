@@ -181,7 +181,7 @@ COMMANDS = dict(
                   (('', 'images that are drawn, a few minutes on two cores'),
                    ('photos --size 64 --open', 'images of your own; the report opens in the browser'),
                    ('photos --labels table.csv', 'their classes stand in a table of path,label'),
-                   ('photos --minutes 30', 'as good as this machine gets it in half an hour'),
+                   ('photos --minutes 30', 'where twenty epochs would take longer than that'),
                    ('cifar10 --epochs 2 --device cuda', 'a first result on CIFAR-10')), _add_train),
     resume=Command('RUN', 'Go on with a run that was cut off, to the end that it would have had.',
                    (('runs/folder-resnet18', 'to its end'),

@@ -94,9 +94,9 @@ class Options:
     model: str = 'resnet18'        # the network: 'resnet18' or 'resnet34'
     width: int = 64                # channels of the stem; 64 is the published network
     stem: str = 'auto'             # first layers: 'small' (below 64 pixels), 'medium', 'large' (from 128)
-    recipe: str = None             # sets what is left open: 'muon', 'assignment' (shapes), 'fast' (minutes)
+    recipe: str = None             # sets what is open: 'muon', for shapes 'assignment', with minutes 'fast'
     epochs: int = None             # passes over the training images; by default those of the recipe
-    minutes: float = None          # instead of epochs: as many as fit into this time here, by recipe 'fast'
+    minutes: float = None          # instead of epochs: as many as fit, by recipe 'fast' unless one is named
     test_every: int = None         # epochs between two tests; the last epoch is always tested
     batch_size: int = None         # images in a batch, of all processes; by default a share of the images
     optimizer: str = None          # what makes a step: 'muon', 'sgd' (Nesterov momentum), 'adam' or 'adamw'

@@ -201,7 +201,7 @@ def _nodes_below(*nodes):
         stack += below
     return list(seen)
 
-def _is_embedding(flow, passage):
+def _is_embedding(passage):
     "Whether only linear steps lead from the image to an output."
     names = {node.name().lower() for node in _nodes_below(passage.place[0])}
     return all('max' not in name and any(word in name for word in LINEAR) for name in names)
@@ -270,7 +270,7 @@ def _deepest(flow, larger_than):
         if not reading: refused.append(f'the positions of {what} are not those of the image, row by row')
         elif not _get_gradient(flow, passage, reading[0]):
             refused.append(f'the positions of the image in {what} get no gradient')
-        elif not _is_embedding(flow, passage): return Layer(plain_name(passage.name), reading[0])
+        elif not _is_embedding(passage): return Layer(plain_name(passage.name), reading[0])
         else: embedding = embedding or Layer(plain_name(passage.name), reading[0])
     if embedding and not refused: return embedding
     size = f'{larger_than}x{larger_than}'

@@ -53,7 +53,6 @@ class Subject:
     predictions: Predictions = None  # of a run on these images
     all_signs: Callable = None   # gives the `Signs` of all mistakes among these predictions
 
-# %% ../nbs/590_explanation.ipynb #9eb876dc
 @dataclass(frozen=True, eq=False, repr=False)
 class Explanation(Table, Columnar):
     "What a model says of M images of a set, and where it looked; making it leaves no trace in the model."
@@ -271,7 +270,6 @@ def _maps(model, image_set, chosen, request, interface, num_logits):
     if targets is not pairs: maps = [replace(maps[0], targets=pairs)]  # one logit has two sides and one map
     return maps if has_contrast else [*maps, None]
 
-# %% ../nbs/590_explanation.ipynb #c5ef4ada
 def _check_same(predictions, image_set):
     "Raise `OptionError` for predictions that are not about this set."
     is_same = image_set.is_labelled and tuple(predictions.classes) == image_set.classes
@@ -302,7 +300,6 @@ def _check_asked(model, request, num_mistakes, order):
     if request.score is not None or problem_of(model) != 'regression': return
     raise CamError('the model is a regression and its numbers are no classes; say score=regression(0)')
 
-# %% ../nbs/590_explanation.ipynb #b31fe48c
 def _reasons(model, subject, chosen, predictions, request, interface):
     "Verdicts and tests of mistakes, or None; with a sentence where there are none that should be."
     if request.score not in (None, _SIDED) or problem_of(model) != 'single_label_classification':
@@ -334,7 +331,6 @@ def _reference(model, subject, interface):
     return None, (f'the training images are not compared with: their classes are {_first_of(train.classes)}, '
                   f'those of the others {_first_of(classes)}',)
 
-# %% ../nbs/590_explanation.ipynb #121fea33
 def _explain(model, subject, predictions, request, interface, **which):
     "The explanation of a network that may be run and hooked."
     image_set = subject.image_set

@@ -109,14 +109,14 @@ def describe_start(
     names = ', '.join(train_set.classes[:10]) + ', …' * (len(train_set.classes) > 10)
     cost = cost or estimate_cost(options, train_set, compute, sum(map(len, tests.values())))
     cost = cost._replace(seconds=cost.seconds[epochs_done:] or (0.,))
-    inventory = str(take_inventory(*sets.values())).splitlines()
     is_told = options.dataset == 'folder' or options.labels
-    reached = reached_on_cifar10(options)
-    return [*inventory * bool(is_told),
+    reached = reached_on_cifar10(options, train_set.image_size)
+    return [*str(take_inventory(*sets.values())).splitlines() * bool(is_told),
             f'Images:   {", ".join(counts)}; {_told_source(options)}',
             f'Classes:  {len(train_set.classes)}: {names}',
             f'Size:     {_told_size(options, train_set)}',
             f'Network:  {options.model}, width {options.width}, {options.stem} stem',
+            f'Recipe:   {options.recipe}, {options.epochs} epochs in batches of {options.batch_size}',
             *_told_stages(options, train_set),
             f'Cost:     {cost}',
             *[f'Reached:  {reached}'] * bool(reached)]

@@ -240,12 +240,13 @@ _PARTS = ('model', 'width', 'stem', 'recipe', 'batch_size', 'optimizer', 'learni
           'cutout')
 
 def reached_on_cifar10(
-    options: Options,  # with epochs and a batch size
-) -> str:              # '' where nothing is known
+    options: Options,   # with epochs and a batch size
+    image_size: tuple,  # height and width
+) -> str:               # '' where nothing is known
     "What the largest number of epochs that was measured, and is not above this one, reached there."
     recipe = Options(recipe='fast', batch_size=250).filled((32, 32))  # for 50,000 images
     is_other = any(getattr(options, name) != getattr(recipe, name) for name in _PARTS)
-    if is_other or options.resizing == 'none': return ''
+    if is_other or tuple(image_size) != (32, 32) or options.resizing == 'none': return ''
     reached = ON_CIFAR10.get(options.skip_easy, {})
     epochs = max((epochs for epochs in reached if epochs <= options.epochs < 2 * epochs), default=0)
     return f'{epochs} such epochs reached {reached[epochs]:.1%} on CIFAR-10 (JPEG copy)' if epochs else ''

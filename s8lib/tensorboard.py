@@ -111,7 +111,6 @@ def _take_back(folder, sizes):
     for name, num_bytes in kept.items():
         os.truncate(folder / name, min(num_bytes, (folder / name).stat().st_size))
 
-# %% ../nbs/610_tensorboard.ipynb #b45db82b
 def _tolerant(write):
     "Let a method of the log warn and do nothing more once the log cannot be written."
     @wraps(write)
