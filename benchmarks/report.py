@@ -19,10 +19,11 @@ from shared import RESULTS, describe, table, words, write_result
 
 from s8lib.choices import stem_for
 from s8lib.data import ImageSet, channel_stats
-from s8lib.explanation import Subject, explain
+from s8lib.explanation import explain
 from s8lib.models.resnet import resnet18
 from s8lib.report import write_report
 from s8lib.shapes import shapes
+from s8lib.subjects import Subject
 
 CASES = dict(  # mistakes, classes, pixels
     small=(1000, 10, 32), many=(10_000, 100, 32), large=(300, 10, 224))

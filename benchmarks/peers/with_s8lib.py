@@ -4,10 +4,11 @@ from given import image_files, logits_of, run
 
 from s8lib import explain, image_set
 from s8lib.data import channel_stats
-from s8lib.explanation import Explanation, Subject
+from s8lib.explanation import Explanation
 from s8lib.models.resnet import resnet18
 from s8lib.predictions import Predictions, misclassified
 from s8lib.report import write_report
+from s8lib.subjects import Subject
 
 
 def given(folder):
