@@ -168,6 +168,7 @@ def _add_export(parser):
     group.add_argument('--folder', metavar='PATH', help="where to write (default: in the run's folder)")
     group.add_argument('--onnx', action='store_true', help='write model.onnx too; needs the extra onnx')
 
+# %% ../nbs/705_arguments.ipynb #196e33f8
 class Command(NamedTuple):
     "What can be asked for by a word."
     places: str      # what stands behind the word

@@ -105,6 +105,7 @@ def _numbers_of(predictions, mistakes):
               'probability of the label': mistakes.true_confidence.tolist()}
     return numbers, shares
 
+# %% ../nbs/645_browsing.ipynb #cbd2506d
 def _issues_of(explanation):
     "What an explanation itself knows of whose mistakes they are, and the numbers behind it."
     if explanation.reasons is None: return (), {}
@@ -124,6 +125,7 @@ def _verdicts_of(names, split, issues, evidence):
     words = dict.fromkeys(word for row in facts for word in row if word != 'margin')
     return verdicts, shares, {word: [row.get(word, nan) for row in facts] for word in words}
 
+# %% ../nbs/645_browsing.ipynb #4afa5046
 def _choices(explanation, mistakes, verdicts):
     "For each mistake its verdict, and in words the groups that it belongs to."
     choices = dict(verdict=[(verdict,) * bool(verdict) for verdict in verdicts]) if verdicts else {}
@@ -145,6 +147,7 @@ def _explained(explanation, mistakes):
     known = {place: row for row, place in enumerate(explanation.mistakes.index.tolist())}
     return [known.get(place, -1) for place in mistakes.index.tolist()]
 
+# %% ../nbs/645_browsing.ipynb #622dfe6a
 def mistake_deck(
     explanation: Explanation,  # of a set with labels
     issues: Issues = None,     # of all mistakes; by default those that the explanation has verdicts on
