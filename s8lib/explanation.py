@@ -218,7 +218,7 @@ def _reference(model, subject, interface):
     "What is known of the training images, or None; with a sentence where they cannot be compared."
     if subject.reference is not None or subject.train is None: return subject.reference, ()
     classes = subject.image_set.classes
-    train = with_classes_of(subject.train, model, len(classes))
+    train = with_classes_of(model, subject.train, len(classes))
     if any(interface.per_image): return None, ('the training images have no inputs to be compared with',)
     if train.is_labelled and train.classes == classes:
         return reference_of(model, train, interface=interface), ()
@@ -252,7 +252,7 @@ def _explain(model, subject, predictions, request, interface, **which):
     if num_logits == 1 and request.row.any_score and request.score is None:
         request = replace(request, score=_SIDED)
     if predictions is None or tuple(predictions.classes) != image_set.classes:
-        image_set = with_classes_of(image_set, model, max(2, num_logits))
+        image_set = with_classes_of(model, image_set, max(2, num_logits))
     predictions, chosen, answers = _chosen(model, image_set, predictions, interface, **which)
     images = image_set.images[chosen.index.numpy()]  # NumPy takes a tensor of one number for a number
     mistakes = None if predictions is None else chosen

@@ -87,6 +87,8 @@ def _told_source(options):
     place = place if nearby.startswith(os.pardir) else nearby
     return place if options.dataset == 'folder' or options.data_dir else f'{options.dataset}, with {place}'
 
+def _told_epochs(options): return f'{options.epochs} epoch' + 's' * (options.epochs > 1)
+
 def _told_stages(options, train_set):
     "Lines about the epochs, where they differ in the size of the images or in which are shown."
     stages = stage_words(options.resizing, options.epochs, train_set.image_size)
@@ -116,7 +118,7 @@ def describe_start(
             f'Classes:  {len(train_set.classes)}: {names}',
             f'Size:     {_told_size(options, train_set)}',
             f'Network:  {options.model}, width {options.width}, {options.stem} stem',
-            f'Recipe:   {options.recipe}, {options.epochs} epochs in batches of {options.batch_size}',
+            f'Recipe:   {options.recipe}, {_told_epochs(options)} in batches of {options.batch_size}',
             *_told_stages(options, train_set),
             f'Cost:     {cost}',
             *[f'Reached:  {reached}'] * bool(reached)]

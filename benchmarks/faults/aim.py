@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 EVENTS = ('open', 'os.rename', 'os.remove', 'os.mkdir', 'os.link', 'os.symlink', 'os.truncate', 'os.rmdir')
-RECORD = struct.Struct('qq')  # steps, events
+RECORD = struct.Struct('qqq')  # steps, events, steps when the newest save was begun
 
 
 def _concerns(event, arguments, watched):
@@ -46,9 +46,10 @@ class Log:
         self.steps = 0
         self.events = 0
         self.tests = 0
+        self.begun = 0
         self.write()
 
-    def write(self): os.pwrite(self.file, RECORD.pack(self.steps, self.events), 0)
+    def write(self): os.pwrite(self.file, RECORD.pack(self.steps, self.events, self.begun), 0)
 
     def step(self, *call):
         self.steps += 1
@@ -58,12 +59,16 @@ class Log:
         self.events += 1
         self.write()
 
+    def save(self):
+        self.begun = self.steps
+        self.write()
+
 
 def read_log(path: Path) -> dict:
-    "What a victim reached: its steps, and its file events."
+    "What a victim reached: its steps, its file events, and its steps when the newest save was begun."
     data = path.read_bytes() if path.exists() else b''
-    steps, events = RECORD.unpack(data) if len(data) == RECORD.size else (0, 0)
-    return dict(steps=steps, events=events)
+    values = RECORD.unpack(data) if len(data) == RECORD.size else (0, 0, 0)
+    return dict(zip(('steps', 'events', 'begun'), values))
 
 
 def arm(
