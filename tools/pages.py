@@ -137,6 +137,13 @@ def blocks(cells: list) -> list:
         if cell is not None: done.append(cell)
     return done
 
+NESTED = re.compile(r'\[([^\[\]]*)\[(`[^`]+`)\]\([^)]*\)([^\[\]]*)\]\(')
+
+def unnested(source: str) -> str:
+    "Take out the links that nbdev wrote into the text of a link, which Markdown cannot show."
+    flat = NESTED.sub(r'[\1\2\3](', source)
+    return flat if flat == source else unnested(flat)
+
 def relinked(source: str, pages: Path) -> str:
     "Point the links that nbdev wrote to this site's pages, each at the nearest anchor that is there."
     def anchors(page: str) -> set:
@@ -149,7 +156,7 @@ def relinked(source: str, pages: Path) -> str:
         nearest = next((anchor for anchor in (name, name.split('.')[0]) if anchor in anchors(page)), '')
         return f'/{page}' + f'#{nearest}' * bool(nearest)
     documentation = re.escape(links()['documentation'])
-    return re.sub(rf'{documentation}(?P<page>[\w./-]+\.html)(#(?P<name>[\w.]+))?', local, source)
+    return re.sub(rf'{documentation}(?P<page>[\w./-]+\.html)(#(?P<name>[\w.]+))?', local, unnested(source))
 
 def processed(source: str, pages: Path) -> str:
     "A notebook that nbdev processed, as the site shows it."

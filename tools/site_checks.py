@@ -10,12 +10,15 @@ from project import code_cells
 FETCHING = dict(script='src', img='src', iframe='src', source='src', video='src', link='href')
 NOT_FETCHED = {'canonical', 'alternate', 'next', 'prev'}
 
+TORN = re.compile(r'\]\([\w./-]+\.(?:ipynb|html)[^)]*\)')  # Markdown that came out as text
+
 class Anatomy(HTMLParser):
-    "Of one page: its ids, the targets of its links and pictures, what it fetches, its folds."
+    "Of one page: its ids, the targets of its links and pictures, what it fetches, its folds, its torn links."
     def __init__(self, text: str):
         super().__init__()
         self.ids, self.targets, self.fetched, self.undescribed, self.folds = set(), [], [], [], []
         self.in_summary = False
+        self.torn = []
         self.feed(text)
 
     def handle_starttag(self, tag, attributes):
@@ -30,6 +33,7 @@ class Anatomy(HTMLParser):
 
     def handle_data(self, data):
         if self.in_summary: self.folds.append(data.strip())
+        self.torn += TORN.findall(data)
         self.in_summary = False
 
 def broken_links(pages: dict[Path, Anatomy], site: Path) -> list[str]:
@@ -44,6 +48,11 @@ def broken_links(pages: dict[Path, Anatomy], site: Path) -> list[str]:
             if not target.is_file() or (parts.fragment and unquote(parts.fragment) not in pages[target].ids):
                 problems.append(f'{path.relative_to(site)}: {link} leads nowhere')
     return problems
+
+def torn_links(pages: dict[Path, Anatomy], site: Path) -> list[str]:
+    "Every link that a page shows as Markdown."
+    return [f'{path.relative_to(site)} shows {link} as text' for path, anatomy in pages.items()
+            for link in anatomy.torn]
 
 def lost_pictures(pages: dict[Path, Anatomy], places: dict[Path, Path]) -> list[str]:
     "Every page that shows fewer pictures than its notebook stores in cells that are not hidden."
@@ -79,5 +88,5 @@ def problems_of(site: Path, places: dict[Path, Path]) -> list[str]:
     "All that is wrong with a site; `places` are the pages of the notebooks."
     pages = {path: Anatomy(path.read_text(encoding='utf-8')) for path in site.rglob('*.html')}
     shown = {notebook: site/place for notebook, place in places.items()}
-    return (broken_links(pages, site) + lost_pictures(pages, shown) + requests_elsewhere(pages, site)
-            + undescribed_pictures(pages, site) + nameless_folds(pages, site))
+    checks = broken_links, torn_links, requests_elsewhere, undescribed_pictures, nameless_folds
+    return lost_pictures(pages, shown) + [problem for check in checks for problem in check(pages, site)]
